@@ -6,6 +6,7 @@
  * descriptors come with it.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +22,14 @@
 #include "tools/vhost/queue.h"
 
 #define MEMORY_LEN (64u * 1024)
+#define STATE_LEN  16 /* of a device, as it comes through a pipe */
 
 /* flags of a record: the low bits are the number of descriptors */
 #define RECORD_FDS   3u
 #define RECORD_SHORT 4u  /* they are of a file of one byte */
 #define RECORD_EVENT 8u  /* of no file */
 #define RECORD_ACK   16u /* an answer is wanted */
+#define RECORD_PIPE  32u /* of a socket that holds the guest's first bytes, and then its end */
 
 static int memory_fd, short_fd, event_fd;
 static struct vhost_chain chain;
@@ -53,6 +56,7 @@ static void open_files(void)
 		short_fd = memfd_create("short", MFD_CLOEXEC);
 		event_fd = eventfd(0, EFD_NONBLOCK);
 		FUZZ_CHECK(!ftruncate(short_fd, 1), "no memory");
+		signal(SIGPIPE, SIG_IGN); /* as serve has it */
 	}
 	FUZZ_CHECK(pwrite(memory_fd, zeros, sizeof(zeros), 0) == sizeof(zeros), "no memory");
 }
@@ -99,6 +103,31 @@ static void serve(struct vhost_session *s, struct vhost_queue *q)
 		vhost_queue_publish(s, q, 0);
 }
 
+/* One end; *other is open until the message was handled. */
+static int open_pipe(int *other)
+{
+	char bytes[STATE_LEN];
+	int ends[2];
+
+	FUZZ_CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), "no sockets");
+	FUZZ_CHECK(pread(memory_fd, bytes, STATE_LEN, 0) == STATE_LEN &&
+			   write(ends[1], bytes, STATE_LEN) == STATE_LEN,
+		   "no memory");
+	shutdown(ends[1], SHUT_WR);
+	*other = ends[1];
+	return ends[0];
+}
+
+static int open_fd(uint8_t flags, int *other)
+{
+	if (flags & RECORD_PIPE && *other < 0)
+		return open_pipe(other);
+	return fcntl(flags & RECORD_SHORT   ? short_fd
+		     : flags & RECORD_EVENT ? event_fd
+					    : memory_fd,
+		     F_DUPFD_CLOEXEC, 0);
+}
+
 static size_t say(struct vhost_session *s, const uint8_t *data, size_t size, int answer_fd,
 		  bool *goes_on)
 {
@@ -107,17 +136,19 @@ static size_t say(struct vhost_session *s, const uint8_t *data, size_t size, int
 	uint8_t flags = data[1];
 	size_t len = data[2] < size - 3 ? data[2] : size - 3;
 	const char *why;
-	int fd = flags & RECORD_SHORT ? short_fd : flags & RECORD_EVENT ? event_fd : memory_fd;
+	int other = -1;
 
 	m->header = (struct vhost_header){
 		data[0], VHOST_VERSION | (flags & RECORD_ACK ? VHOST_NEED_REPLY : 0), len
 	};
 	memcpy(m->payload.bytes, data + 3, len);
 	while (m->n_fds < (flags & RECORD_FDS))
-		m->fds[m->n_fds++] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		m->fds[m->n_fds++] = open_fd(flags, &other);
 	*goes_on = vhost_session_handle(s, m, answer_fd, &why) == VHOST_GO_ON;
 	FUZZ_CHECK(*goes_on || why, "a connection ends without a word");
 	vhost_channel_done(&channel);
+	if (other >= 0)
+		close(other);
 	return 3 + len;
 }
 
@@ -141,7 +172,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		data += 1 + len;
 		size -= 1 + len;
 	}
-	while (size > 3 && goes_on) {
+	while (size >= 3 && goes_on) {
 		size_t used = say(&s, data, size, ends[0], &goes_on);
 
 		drop_answers(ends[1]);

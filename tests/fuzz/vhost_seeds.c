@@ -87,6 +87,52 @@ static void message_seeds(vhost_seed *put, uint64_t features, const char *name)
 	put("vhost_messages", name, s.bytes, s.len);
 }
 
+/* Memory by slots, the messages that only some frontends send, and a device's state. */
+static void other_seeds(vhost_seed *put)
+{
+	const struct vhost_single_region region = { 0, { 0, 32768, USER, 0 } };
+	const struct vhost_single_region other = { 0, { 65536, 32768, 2 * USER, 32768 } };
+	const struct vhost_ring_addr addr = {
+		.desc = USER, .avail = USER + 1024, .used = USER + 2048, .flags = 1, .log = 8192
+	};
+	const struct vhost_log_message log = { 4096, 0 };
+	const struct vhost_state_message save = { VHOST_STATE_SAVE, 0 },
+					 load = { VHOST_STATE_LOAD };
+	/* What a device saved is what the pipe holds, and begins the guest's memory, too. */
+	const uint8_t state[16] = { 'b', 'l', 'v', 's', 1, 0, 0, 0, 1 };
+	struct script s = { .len = 0 };
+
+	s.bytes[0] = 1;
+	memcpy(s.bytes + 1, state, sizeof(state));
+	s.len = 1 + sizeof(state);
+	script_add(&s, VHOST_SET_OWNER, 0, NULL, 0);
+	script_add(&s, VHOST_GET_PROTOCOL_FEATURES, 0, NULL, 0);
+	script_u64(&s, VHOST_SET_PROTOCOL_FEATURES, 0, VHOST_PROTOCOL_OFFERED);
+	script_add(&s, VHOST_GET_QUEUE_NUM, 0, NULL, 0);
+	script_add(&s, VHOST_GET_MAX_MEM_SLOTS, 0, NULL, 0);
+	script_add(&s, VHOST_SET_BACKEND_REQ_FD, 33, NULL, 0);
+	script_u64(&s, VHOST_SET_FEATURES, 16,
+		   VHOST_BIT(VIRTIO_VERSION_1) | VHOST_BIT(VHOST_PROTOCOL_FEATURES) |
+			   VHOST_BIT(VHOST_LOG_ALL));
+	script_add(&s, VHOST_SET_DEVICE_STATE_FD, 33, &load, sizeof(load));
+	script_add(&s, VHOST_CHECK_DEVICE_STATE, 0, NULL, 0);
+	script_add(&s, VHOST_ADD_MEM_REG, 17, &region, sizeof(region));
+	script_add(&s, VHOST_ADD_MEM_REG, 17, &other, sizeof(other));
+	script_add(&s, VHOST_SET_LOG_BASE, 1, &log, sizeof(log));
+	script_u64(&s, VHOST_SET_LOG_FD, 9, 0);
+	script_state(&s, VHOST_SET_VRING_NUM, 8);
+	script_add(&s, VHOST_SET_VRING_ADDR, 0, &addr, sizeof(addr));
+	script_u64(&s, VHOST_SET_VRING_ERR, 9, 0);
+	script_u64(&s, VHOST_SET_VRING_KICK, 0, 256); /* polled */
+	script_state(&s, VHOST_SET_VRING_ENABLE, 1);
+	script_add(&s, VHOST_REM_MEM_REG, 16, &other, sizeof(other));
+	script_state(&s, VHOST_GET_VRING_BASE, 0);
+	script_add(&s, VHOST_SET_DEVICE_STATE_FD, 33, &save, sizeof(save));
+	script_add(&s, VHOST_CHECK_DEVICE_STATE, 0, NULL, 0);
+	script_add(&s, VHOST_RESET_OWNER, 0, NULL, 0);
+	put("vhost_messages", "slots", s.bytes, s.len);
+}
+
 void vhost_seeds(vhost_seed *put)
 {
 	static const struct {
@@ -107,4 +153,5 @@ void vhost_seeds(vhost_seed *put)
 			      VHOST_BIT(VIRTIO_EVENT_IDX) | VHOST_BIT(VHOST_LOG_ALL) |
 			      VHOST_BIT(VIRTIO_INDIRECT_DESC),
 		      "new");
+	other_seeds(put);
 }
