@@ -19,10 +19,14 @@ int chain_refuse_writing(const struct chain *chain, unsigned i, unsigned n_own, 
  * -EBUSY: another program, or another disk of this engine, has it; -ESTALE: it was changed since it
  * was opened; -EACCES, -EROFS, -ENOTSUP; each with a sentence, and all is as it was. Blocks. */
 int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct err *err);
-/* Layer i is only read from now on, as a backing file is: all that was written to it is durable. On
- * any thread; is_overlay is the caller's to clear. Blocks. -errno with a sentence: its locks are
- * as before, or it can't be told any more if another program changes it. */
+/* Layer i is only read from now on, as a backing file is: all that was written to it is durable.
+ * is_overlay is the caller's to clear. Blocks. -errno with a sentence: its locks are as before, or
+ * it can't be told any more if another program changes it. */
 int chain_turn_read_only(struct chain *chain, unsigned i, struct err *err);
+/* The same in two steps: what blocks, on any thread, while guests read through the layer; and what
+ * they see of it, under their lock, also where the first step failed for one of its files. */
+int chain_turn_aside(const struct chain *chain, unsigned i, struct err *err);
+void chain_turned(const struct chain *chain, unsigned i);
 
 /* The layers from `from` on as a chain that holds them, too. NULL: no memory. */
 struct chain *chain_share_below(const struct chain *chain, unsigned from);

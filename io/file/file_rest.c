@@ -24,16 +24,27 @@ int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err)
 	return rc;
 }
 
+int file_turn_aside(struct file *file, bool write, struct err *err)
+{
+	return file->writable == write || !file->ops->turn ? 0 : file->ops->turn(file, write, err);
+}
+
+void file_turned(struct file *file, bool write)
+{
+	if (file->writable == write)
+		return;
+	if (file->ops->turned)
+		file->ops->turned(file, write);
+	else
+		file->writable = write;
+}
+
 int file_turn(struct file *file, bool write, struct err *err)
 {
-	int rc = 0;
+	int rc = WAITING(file_turn_aside(file, write, err));
 
-	if (file->writable == write)
-		return 0;
-	if (file->ops->turn)
-		rc = WAITING(file->ops->turn(file, write, err));
 	if (!rc)
-		file->writable = write;
+		file_turned(file, write);
 	return rc;
 }
 

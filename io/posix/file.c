@@ -21,6 +21,7 @@
 #include "io/libc.h"
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
+#include "io/posix/rest.h"
 
 #define BOUNCE_LEN (256 * KiB)
 
@@ -314,6 +315,7 @@ const struct file_ops posix_file_ops = {
 	.rest = posix_rest,
 	.wake = posix_wake,
 	.turn = posix_turn,
+	.turned = posix_turned,
 	.close = close_posix,
 	.leave = close_fds,
 };

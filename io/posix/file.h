@@ -22,6 +22,11 @@
 struct file_open;
 struct path_policy;
 
+struct posix_size {
+	uint64_t len;
+	int64_t mtime_ns;
+};
+
 struct posix_file {
 	struct file file; /* first: the ops cast back */
 	/* What SEEK_DATA and SEEK_HOLE said last: [extent_off, extent_end), empty at first. Kept
@@ -33,6 +38,10 @@ struct posix_file {
 	struct file_watch *watch;    /* which watches it, or NULL */
 	enum file_lock lock;         /* what it is locked for while it does not rest */
 	struct given_use *use;       /* of a file that the program gave, or NULL */
+	struct {
+		bool is_done; /* and is not told yet */
+		struct posix_size size;
+	} turn;
 	pid_t owner; /* the opening process; its child by fork() leaves locks and watches alone */
 	pthread_mutex_t patch_lock; /* blocks that are read, changed and written back by several */
 };
@@ -50,18 +59,6 @@ bool posix_writes_wait(int fd);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
 
-/* posix/rest.c: file_ops.rest, file_ops.wake, and what of these a file's opening needs. */
-void posix_rest(struct file *file);
-int posix_wake(struct file *file, unsigned lock_wait_ms, struct err *err);
-/* posix/turn.c: file_ops.turn. */
-int posix_turn(struct file *file, bool write, struct err *err);
-/* file_lock_take(), asking again for a while. */
-int posix_take_locks(struct file *file, enum file_lock lock, unsigned wait_ms, bool *unsupported,
-		     struct err *err);
-/* Size and time as they are now, that is under the lock. 0 or -errno. */
-int posix_measure(struct file *file);
-/* Of one that is only read. A watch needs a name, if only one of /proc. */
-void posix_begin_watch(struct posix_file *pf);
 /* As an opener's open(). */
 int posix_open(const struct file_open *how, struct file **out, struct err *err);
 /* As an opener's create(), with a mode of its own, of which the process's umask is taken. */

@@ -206,8 +206,7 @@ int posix_holes_status(struct file *file, uint64_t off, struct file_status *out)
 		file->trust_holes = false;
 		return 0;
 	}
-	/* Nothing is kept of a file that is written to: one that stops being so may be turned on a
-	 * worker right now (turn.c). */
+	/* Nothing is kept of a file that is written to. */
 	if (!known && !file->writable) {
 		pf->extent_is_hole = found.is_hole;
 		pf->extent_off = off;

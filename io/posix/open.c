@@ -16,6 +16,7 @@
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
 #include "io/posix/past_cache.h"
+#include "io/posix/rest.h"
 #include "io/source/source.h"
 
 static bool is_given(const struct posix_lookup *lk)

@@ -9,19 +9,32 @@
 
 #include "io/file/lock.h"
 #include "io/posix/file.h"
+#include "io/posix/rest.h"
 
 #define LOCK_PAUSE_MS 10
 
-int posix_measure(struct file *file)
+int posix_ask_size(const struct file *file, struct posix_size *out)
 {
 	struct stat st;
 	if (fstat(file->fd, &st))
 		return -errno;
-	file->len = (uint64_t)st.st_size;
-	file->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+	out->len = (uint64_t)st.st_size;
+	out->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
 	if (!file->is_block)
 		return 0;
-	return ioctl(file->fd, BLKGETSIZE64, &file->len) ? -errno : 0;
+	return ioctl(file->fd, BLKGETSIZE64, &out->len) ? -errno : 0;
+}
+
+int posix_measure(struct file *file)
+{
+	struct posix_size size;
+	int rc = posix_ask_size(file, &size);
+
+	if (rc)
+		return rc;
+	file->len = size.len;
+	file->mtime_ns = size.mtime_ns;
+	return 0;
 }
 
 int posix_take_locks(struct file *file, enum file_lock lock, unsigned wait_ms, bool *unsupported,

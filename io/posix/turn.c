@@ -6,6 +6,9 @@
  * Opening it again by its name was rejected: the name may lead elsewhere by now. /proc leads to the
  * very file, and the new description takes the old one's number, so that what holds the number
  * need not know.
+ *
+ * Guests go on to read the file meanwhile, and look at its length and at what is kept of its holes:
+ * those change in posix_turned(), under the engine's lock, and not while the system calls run.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,6 +18,7 @@
 #include "io/file/medium.h"
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
+#include "io/posix/rest.h"
 
 static bool is_open_for_writing(const struct file *file)
 {
@@ -85,6 +89,13 @@ static int say_unmeasured(const struct file *file, int rc, struct err *err)
 	return err_errno(err, rc, "cannot find the size of '%s'", file_show(file, &shown));
 }
 
+static int ask_new_size(struct file *file)
+{
+	struct posix_file *pf = (struct posix_file *)file;
+
+	return posix_ask_size(file, &pf->turn.size);
+}
+
 /* Locked as a writer it changes no more: so it is measured then. Where that fails it gives the
  * lock back, which can't fail; a description for writing that it has got by then it keeps. */
 static int turn_writable(struct file *file, enum file_lock from, struct err *err)
@@ -96,7 +107,7 @@ static int turn_writable(struct file *file, enum file_lock from, struct err *err
 	if (!is_open_for_writing(file))
 		rc = replace_descriptor(file, err);
 	if (!rc) {
-		rc = posix_measure(file);
+		rc = ask_new_size(file);
 		if (rc)
 			say_unmeasured(file, rc, err);
 	}
@@ -109,7 +120,7 @@ static int turn_writable(struct file *file, enum file_lock from, struct err *err
  * wanted again. */
 static int turn_read_only(struct file *file, enum file_lock from, struct err *err)
 {
-	int rc = posix_measure(file);
+	int rc = ask_new_size(file);
 
 	return rc ? say_unmeasured(file, rc, err)
 		  : file_lock_change(file, from, FILE_LOCK_SHARED, err);
@@ -128,8 +139,20 @@ int posix_turn(struct file *file, bool write, struct err *err)
 	if (rc)
 		return rc;
 	pf->lock = write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED;
+	pf->turn.is_done = true;
+	return 0;
+}
+
+void posix_turned(struct file *file, bool write)
+{
+	struct posix_file *pf = (struct posix_file *)file;
+
+	if (!pf->turn.is_done)
+		return;
+	pf->turn.is_done = false;
+	file->len = pf->turn.size.len;
+	file->mtime_ns = pf->turn.size.mtime_ns;
 	forget(pf);
 	file->writable = write;
 	posix_begin_watch(pf);
-	return 0;
 }

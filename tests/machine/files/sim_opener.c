@@ -174,9 +174,20 @@ static int sim_handle_turn(struct file *file, bool write, struct err *err)
 	}
 	h->data->n_open[to]++;
 	h->lock = to;
+	h->is_turned = true;
+	return 0;
+}
+
+static void sim_handle_turned(struct file *file, bool write)
+{
+	struct sim_handle *h = (struct sim_handle *)file;
+
+	if (!h->is_turned)
+		return;
+	h->is_turned = false;
 	file->len = h->data->live.len;
 	file->mtime_ns = h->data->mtime_ns;
-	return 0;
+	file->writable = write;
 }
 
 static void sim_handle_close(struct file *file)
@@ -199,6 +210,7 @@ static const struct file_ops sim_handle_ops = {
 	.discard = sim_handle_discard,
 	.look = sim_handle_look,
 	.turn = sim_handle_turn,
+	.turned = sim_handle_turned,
 	.close = sim_handle_close,
 };
 

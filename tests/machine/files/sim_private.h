@@ -58,6 +58,7 @@ struct sim_handle {
 	struct sim *sim;
 	struct sim_file *data;
 	enum file_lock lock;
+	bool is_turned; /* and that was not told yet */
 };
 
 struct sim_flight {

@@ -243,6 +243,37 @@ Test(lock, a_file_that_turns_keeps_its_number_and_its_locks)
 	cr_assert_str_eq(locked_bytes(path), "");
 }
 
+/* A worker turns it, and threads that read it meanwhile look at these: it has no lock of theirs. */
+Test(lock, who_reads_a_file_sees_no_turn_before_it_is_told)
+{
+	const char *path = lock_image("disk");
+	struct file *file;
+	uint64_t len;
+
+	cr_assert_eq(lock_open(path, FILE_LOCK_SHARED, &file), 0, "%s", lock_err.message);
+	len = file->len;
+	for (int write = 1; write >= 0; write--) {
+		cr_assert_eq(truncate(path, len + 512), 0);
+		cr_assert_eq(file_turn_aside(file, write, &lock_err), 0, "%s", lock_err.message);
+		cr_expect_eq(file->writable, !write);
+		cr_expect_eq(file->len, len);
+		cr_assert_str_eq(locked_bytes(path),
+				 write ? "100 101 102 103 201 203" : "100 201 203");
+		file_turned(file, write);
+		len += 512;
+		cr_expect_eq(file->writable, write);
+		cr_expect_eq(file->len, len);
+	}
+	cr_expect_eq(file_look(file), FILE_SAME);
+	/* One that failed is not told. */
+	measuring_fails = ESTALE;
+	cr_assert_eq(file_turn_aside(file, true, &lock_err), -ESTALE);
+	measuring_fails = 0;
+	file_turned(file, true);
+	cr_expect_eq(file->writable, false);
+	file_close(file);
+}
+
 Test(lock, a_file_that_another_reads_does_not_turn)
 {
 	const char *path = lock_image("disk");
