@@ -271,7 +271,7 @@ def stopped(d, number):
     overlay(f'{d}/top', 'mid', base_fmt='qcow2')
     qemu_io(f'{d}/top', 'qcow2', 'write -P 3 6M 9M')
     heads, untouched = Heads(d, (f'{d}/top', 'qcow2')), Untouched(f'{d}/mid')
-    process = harness.start(harness.blockpull, 'commit', '--bandwidth=4M', '--burst=64K', '--progress=none', '--base', f'{d}/base',
+    process = harness.start(harness.blockpull, 'commit', '--bandwidth=1M', '--burst=64K', '--progress=none', '--base', f'{d}/base',
                             f'{d}/top')
     deadline = time.monotonic() + harness.WAIT
     while os.stat(f'{d}/base').st_blocks * 512 < MIB and process.poll() is None:

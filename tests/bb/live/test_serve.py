@@ -405,13 +405,14 @@ def page(d):
 @case('a guest moves from one QEMU to another, and writes on: each of its writes was done on one side')
 def migrates(d):
     disks, machines = [f'{d}/one', f'{d}/two'], []
-    for place, args in zip(disks, ([], ['-incoming', f'unix:{d}/in'])):
+    # The guest that writes starts last: a busy machine takes its time with two, and this one does not wait to be moved.
+    for place, args in reversed(list(zip(disks, ([], ['-incoming', f'unix:{d}/in'])))):
         os.mkdir(place)
         top = boot_disk(place)
         server = serving(place, top)
         machines.append((place, top, server, machine(place, '-qmp', f'unix:{place}/q,server=on,wait=off', *args)))
         processes.wait_listening(machines[-1][3], f'{place}/q')
-    (here, top, server, qemu), (there, top_there, server_there, qemu_there) = machines
+    (there, top_there, server_there, qemu_there), (here, top, server, qemu) = machines
     wait_for_rows(here, 40)
     same('return' in ask(f'{here}/q', {'execute': 'migrate', 'arguments': {'uri': f'unix:{d}/in'}})[0], True, 'it migrates')
     result = harness.finish(qemu_there, timeout=90)
