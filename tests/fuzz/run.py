@@ -19,7 +19,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGETS = ('qcow2', 'qed', 'repair', 'guest', 'meta', 'compressed', 'control', 'name',
            'remote', 'trace', 'vhost_messages', 'vhost_ring')
-LIMITS = ('-max_len=65536', '-malloc_limit_mb=128', '-rss_limit_mb=1500', '-timeout=10', '-print_final_stats=1')
+# The time is the wall clock's, of a machine that may be busy: it ends what hangs.
+LIMITS = ('-max_len=65536', '-malloc_limit_mb=128', '-rss_limit_mb=1500', '-timeout=120', '-print_final_stats=1')
 
 
 def can_fuzz(build):
