@@ -17,6 +17,7 @@
 #include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 
 #define GUEST_LEN   (UINT64_C(16) << 30)
 #define CLUSTER_LEN 65536u

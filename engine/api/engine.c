@@ -45,6 +45,7 @@
 #include "io/file.h"
 #include "io/file/opener.h"
 #include "io/io.h"
+#include "io/posix/opener.h"
 
 #define RING_DEPTH     256
 #define DEFAULT_MEMORY (48 * MiB)

@@ -81,7 +81,4 @@ struct file_opener {
 			struct err *err);
 };
 
-/* The machine's own file system. Static, stateless. */
-struct file_opener *file_opener_posix(void);
-
 #endif

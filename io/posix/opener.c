@@ -3,6 +3,8 @@
  * The opener of the machine's own file system: its files (posix/open.c) and its directories
  * (posix/dir.c), which create their files through the former.
  */
+#include "io/posix/opener.h"
+
 #include <errno.h>
 #include <unistd.h>
 

@@ -7,6 +7,7 @@
 
 #include "io/file/opener.h"
 #include "io/posix/file.h"
+#include "io/posix/opener.h"
 
 static struct {
 	pthread_mutex_t mutex;

@@ -26,6 +26,7 @@
 #include "io/file.h"
 #include "io/file/new_file.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 
 #define CREATE_CACHE_LEN (1 * MiB)
 

@@ -18,6 +18,7 @@
 #include "io/file.h"
 #include "io/file/opener.h"
 #include "io/file/path_policy.h"
+#include "io/posix/opener.h"
 
 #define INSPECT_CACHE_LEN (16 * MiB)
 

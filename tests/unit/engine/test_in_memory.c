@@ -13,6 +13,7 @@
 #include "io/base.h"
 #include "io/file/opener.h"
 #include "io/now.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/overlay.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"

@@ -17,6 +17,7 @@
 #include "formats/qed/check.h"
 #include "io/file/file_holes.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/rigs/qed_rig.h"
 #include "tests/support/rigs/rig.h"

@@ -11,6 +11,7 @@
 #include "io/base.h"
 #include "io/file.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 
 struct err open_err;
 

@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "io/file/lock.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 
 struct err lock_err;

@@ -12,6 +12,7 @@
 
 #include "io/backends/backend.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/rigs/backend.h"
 #include "tests/support/seccomp.h"
 #include "tests/support/time_limit.h"

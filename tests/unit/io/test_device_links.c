@@ -20,6 +20,7 @@
 #include "io/file.h"
 #include "io/file/opener.h"
 #include "io/file/path_policy.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 
 #define N_DIRS     6

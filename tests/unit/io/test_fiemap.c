@@ -16,6 +16,7 @@
 #include "io/file.h"
 #include "io/file/file_holes.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 
 #define FILE_LEN  (1 * MiB)

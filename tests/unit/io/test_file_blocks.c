@@ -15,6 +15,7 @@
 #include "io/file.h"
 #include "io/file/file_holes.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 
 TestSuite(file_blocks, .init = scratch_make, .fini = scratch_remove);

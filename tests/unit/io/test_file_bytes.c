@@ -13,6 +13,7 @@
 #include "io/file.h"
 #include "io/file/opener.h"
 #include "io/now.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 #include "tests/unit/io/file_rig.h"
 

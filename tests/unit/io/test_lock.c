@@ -17,6 +17,7 @@
 #include "io/file/file_rest.h"
 #include "io/file/lock.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/seccomp.h"
 #include "tests/support/time_limit.h"

@@ -14,6 +14,7 @@
 #include "io/file.h"
 #include "io/file/cached.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 
 #define LEN (24 * MiB)

@@ -11,6 +11,7 @@
 #include "io/backends/backend.h"
 #include "io/backends/uring.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 

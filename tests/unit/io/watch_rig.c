@@ -13,6 +13,7 @@
 #include "io/file/file_rest.h"
 #include "io/file/file_watch.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/scratch.h"
 
 struct file_watch *watched_by;

@@ -17,6 +17,7 @@
 #include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/qemu_img.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/random.h"

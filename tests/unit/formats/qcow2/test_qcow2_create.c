@@ -12,6 +12,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "io/file/opener.h"
+#include "io/posix/opener.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/files/qemu_img.h"
 #include "tests/support/files/scratch.h"
