@@ -87,9 +87,6 @@ void source_end_req(struct io *io, struct io_req *req, int rc);
 /* What a request asks of its file's first `end` bytes. */
 struct source_want source_want_of(const struct io_req *req, uint64_t end);
 
-/* zeros.c: the file that says which blocks of sf are zeros. -ENOMEM, after which *out, if it
- * is not NULL, is to be closed. */
-int source_zeros_new(struct source_file *sf, const char *name, struct file **out);
 int source_init_file(struct file *file, const struct file_ops *ops, const char *name, uint64_t len);
 /* What no source can do. */
 int source_refuse_write(struct file *file, const void *buf, size_t len, uint64_t off);

@@ -19,6 +19,7 @@
 #include "io/req.h"
 #include "io/source/ask.h"
 #include "io/source/expect.h"
+#include "io/source/zeros.h"
 
 /* An embedder's result: whatever is no error number is one all the same. */
 static int known_error(int rc)

@@ -3,6 +3,8 @@
  * The file that says which blocks of a source are zeros: its bytes are answers to questions for
  * extents, of which one fills what one table of the cache holds.
  */
+#include "io/source/zeros.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
