@@ -14,6 +14,8 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
+#include "formats/qcow2/create.h"
+#include "formats/qcow2/open.h"
 #include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
 #include "io/file/opener.h"

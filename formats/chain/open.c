@@ -14,6 +14,8 @@
 
 #include "formats/core/foreign.h"
 #include "formats/core/layer.h"
+#include "formats/qcow2/open.h"
+#include "formats/qed/open.h"
 #include "formats/raw/raw.h"
 #include "io/base.h"
 #include "io/err.h"

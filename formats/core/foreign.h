@@ -7,6 +7,10 @@
 
 #include "formats/core/layer.h"
 
+/* Bytes of an image that tell its format. */
+#define FOREIGN_HEAD_LEN 72u
+
+/* A static half sentence, or NULL: it is none of them. The name is QEMU's. */
 const char *foreign_by_head(const uint8_t head[FOREIGN_HEAD_LEN]);
 const char *foreign_by_name(const char *name);
 /* -ENOTSUP and a sentence that names the format and says what to do. */

@@ -154,15 +154,6 @@ struct layer {
 	uint64_t number; /* format_open(): no other layer of the process has it, or has had it */
 };
 
-/* As raw_open(). */
-int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
-/* As raw_open(). */
-int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
-
-/* Formats that are recognised and not supported: a static half sentence, or NULL. The name is
- * QEMU's. */
-#define FOREIGN_HEAD_LEN 72u
-
 const char *format_name(enum image_format format);
 enum image_format format_by_name(const char *name, size_t len); /* IMAGE_UNKNOWN: none of ours */
 
@@ -200,23 +191,5 @@ void layer_close(struct layer *layer); /* NULL is allowed */
 int layer_map_now(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out);
 /* A refusal as an error: 0 or its code, with "NAME: why" and what to do. */
 int layer_refuse(const struct layer *layer, const struct refusal *refusal, struct err *err);
-
-/* Creation, blocking, into an empty file. */
-struct image_create {
-	uint64_t guest_len;       /* bytes; a multiple of 512 for qcow2 and qed */
-	uint32_t cluster_len;     /* 0: 65536 */
-	const char *backing_name; /* NULL: none; as it is to be recorded */
-	enum image_format backing_format;
-	/* qcow2 */
-	unsigned version;       /* 0: 3 */
-	unsigned refcount_bits; /* 0: 16 */
-	bool lazy_refcounts;
-	bool zstd; /* compression type */
-	/* qed */
-	uint32_t table_clusters; /* 0: 4 */
-};
-
-int qcow2_create(struct file *file, const struct image_create *how, struct err *err);
-int qed_create(struct file *file, const struct image_create *how, struct err *err);
 
 #endif

@@ -9,6 +9,8 @@
  * The header is written last and behind a flush: an interrupted creation
  * leaves a file that no program takes for an image.
  */
+#include "formats/qcow2/create.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

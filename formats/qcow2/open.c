@@ -8,6 +8,8 @@
  * check/check.c before the first write; validating every table on open was
  * rejected because a deep chain of large images is opened for one cluster.
  */
+#include "formats/qcow2/open.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

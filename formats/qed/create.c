@@ -5,6 +5,8 @@
  * written, and the header goes last, so that a file whose creation was cut is
  * never mistaken for an image.
  */
+#include "formats/qed/create.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>

@@ -3,6 +3,8 @@
  * Opening a QED image: the table of its operations, what is refused and why. Opening
  * checks the header against the specification and the file's length and reads no table.
  */
+#include "formats/qed/open.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -21,6 +21,8 @@
 #include "formats/chain/name.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
+#include "formats/qcow2/create.h"
+#include "formats/qed/create.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"

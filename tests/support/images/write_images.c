@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/qcow2/create.h"
 #include "io/base.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/rigs/write_rig.h"

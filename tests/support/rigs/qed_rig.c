@@ -13,7 +13,9 @@
 #include "formats/core/layer_shared.h"
 #include "formats/core/staged.h"
 #include "formats/core/table_dirty.h"
+#include "formats/qed/create.h"
 #include "formats/qed/disk.h"
+#include "formats/qed/open.h"
 #include "io/base.h"
 #include "tests/support/rigs/rig.h"
 

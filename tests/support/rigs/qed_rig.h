@@ -7,9 +7,10 @@
 #ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_QED_RIG_H
 #define BLOCKPULL_TESTS_SUPPORT_RIGS_QED_RIG_H
 
-#include "formats/core/table_cache.h"
+#include "formats/core/image_create.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
+#include "formats/core/table_cache.h"
 #include "io/err.h"
 #include "io/file.h"
 

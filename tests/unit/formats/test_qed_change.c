@@ -10,6 +10,7 @@
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_header.h"
 #include "formats/core/staged.h"
+#include "formats/qed/create.h"
 #include "formats/qed/disk.h"
 #include "formats/qed/header.h"
 #include "formats/qed/image.h"

@@ -15,6 +15,7 @@
 #include "formats/core/layer_header.h"
 #include "formats/core/staged.h"
 #include "formats/qed/check.h"
+#include "formats/qed/create.h"
 #include "io/file/file_holes.h"
 #include "io/file/opener.h"
 #include "io/posix/opener.h"

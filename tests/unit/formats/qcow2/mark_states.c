@@ -11,6 +11,7 @@
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/open.h"
 #include "io/base.h"
 #include "tests/support/files/cut_log.h"
 #include "tests/support/files/mem_file.h"

@@ -12,6 +12,7 @@
 #include "formats/core/layer_check.h"
 #include "formats/qcow2/check/check.h"
 #include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/open.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/images/build_image.h"
 #include "tests/support/random.h"

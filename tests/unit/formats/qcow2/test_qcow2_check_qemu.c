@@ -16,6 +16,7 @@
 #include "formats/qcow2/check/check.h"
 #include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/open.h"
 #include "io/file/opener.h"
 #include "io/posix/opener.h"
 #include "tests/support/files/qemu_img.h"

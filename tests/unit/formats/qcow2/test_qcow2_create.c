@@ -11,6 +11,8 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
+#include "formats/qcow2/create.h"
+#include "formats/qcow2/open.h"
 #include "io/file/opener.h"
 #include "io/posix/opener.h"
 #include "tests/support/files/mem_file.h"

@@ -11,6 +11,7 @@
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/extensions.h"
 #include "formats/qcow2/image/image.h"
+#include "formats/qcow2/open.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/images/build_image.h"
 

@@ -19,6 +19,7 @@
 #include "formats/qcow2/check/repair.h"
 #include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/open.h"
 #include "tests/support/effort.h"
 #include "tests/support/files/cut_log.h"
 #include "tests/support/files/mem_file.h"

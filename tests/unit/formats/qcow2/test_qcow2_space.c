@@ -12,6 +12,7 @@
 #include "formats/core/table_dirty.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
+#include "formats/qcow2/open.h"
 #include "formats/qcow2/space/freed.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/reftable.h"

@@ -11,6 +11,7 @@
 #include "formats/qcow2/compress/decode.h"
 #include "formats/qcow2/compress/encode.h"
 #include "formats/qcow2/image/image.h"
+#include "formats/qcow2/open.h"
 #include "formats/qcow2/snapshots/fill.h"
 #include "formats/qcow2/space/space.h"
 #include "formats/qcow2/write/publish.h"
