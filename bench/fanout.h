@@ -41,7 +41,7 @@ int fanout_make(const struct fanout *f);
 /* Makes the overlays anew, and fills them; what it costs until all is durable. 0 or an exit
  * code. */
 int fanout_run(const struct fanout *f, enum fanout_way way, struct fanout_cost *cost);
-/* Has each image all of the base, and stands alone? 0 or an exit code. */
+/* 0: each image has all of the base, and stands alone. Else an exit code. */
 int fanout_judge(const struct fanout *f, enum fanout_way way);
 
 #endif

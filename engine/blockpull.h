@@ -811,11 +811,11 @@ struct bpull_job_rates {
  * image's, while tables of an earlier job wait for room, -EINVAL. */
 BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
-/* Would a job with these options be refused? What bpull_job_start() says before it writes anything,
- * this says, too, but for what only an audit of the image's tables as a whole, or opening a file
- * for writing, would show. For a pull the disk may be open read-only; -EACCES: this user could not
- * open it for writing. Nothing is changed, least of all a job that runs: while one does,
- * the answer is -EBUSY. Blocking, owner thread; other errors as bpull_job_start(). */
+/* Refuses a job with these options as bpull_job_start() would. What that says before it writes
+ * anything, this says, too, but for what only an audit of the image's tables as a whole, or
+ * opening a file for writing, would show. For a pull the disk may be open read-only; -EACCES: this
+ * user could not open it for writing. Nothing is changed, least of all a job that runs: while one
+ * does, the answer is -EBUSY. Blocking, owner thread; other errors as bpull_job_start(). */
 BPULL_API int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
 /* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). -EINVAL: its

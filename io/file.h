@@ -66,7 +66,7 @@ struct file_ops {
 	void (*discard)(struct file *file, uint64_t off, uint64_t len);
 	/* Drops what the page cache holds of it and is durable. May be NULL. */
 	void (*uncache)(struct file *file);
-	/* Will reads go on where the last one ended (the usual), or not? A hint; may be NULL. */
+	/* Whether reads will go on where the last one ended (the usual). A hint; may be NULL. */
 	void (*expect)(struct file *file, bool scattered);
 	/* file_look(); a touch is no change, where it can be told from one: mtime_ns is its time
 	 * then. Files of which nothing can be said: NULL. */

@@ -54,7 +54,7 @@ struct io_ops {
 	 * until destroy() or the next call, which replaces it (NULL: by nothing). No request may
 	 * be in flight. */
 	void (*use_memory)(struct io *io, void *base, size_t len);
-	/* Would reap() return something, without a look at workers and the kernel's longer ways?
+	/* reap() would return something. Looks neither at workers nor at the kernel's longer ways.
 	 * NULL: no. */
 	bool (*has_done)(const struct io *io);
 	/* Files may be registered on open and must be forgotten before file_close(). */

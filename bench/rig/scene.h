@@ -39,7 +39,7 @@ int scene_make(const struct scene *scene);
 int scene_fresh(const char *name);
 /* Reads the chain and fresh once, so that they are in the page cache. */
 int scene_warm(void);
-/* Is a pulled image sound, alone, and has it every byte? 0 or an exit code. */
+/* 0: a pulled image is sound, stands alone, and has every byte. Else an exit code. */
 int scene_judge(const struct scene *scene, const char *name);
 
 /* A file of `len` bytes, [off, off + data_len) of it data, the rest a hole. */

@@ -25,8 +25,8 @@ int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
  * that it would copy. Before any of them is opened for writing. */
 int refuse_image(struct bpull_disk *worker, const struct bpull_job_options *o,
 		 const struct place *place, bool is_start, struct err *err);
-/* For a dry run: would this user be refused where files that are open for reading only are to be
- * written to? A start finds that out when it opens them for writing. */
+/* For a dry run: refuses a user who may not write to the files that are open for reading only and
+ * are to be written to. A start finds that out when it opens them for writing. */
 int refuse_user(const struct bpull_disk *worker, const struct place *place, struct err *err);
 /* There is nothing to pull down to layer pull_to. */
 bool refuse_is_idle(const struct bpull_disk *disk, unsigned pull_to);

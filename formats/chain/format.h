@@ -20,8 +20,8 @@ struct chain_choice {
 	enum chain_format_from from; /* set by chain_choose_format() */
 };
 
-/* Asked before the file is opened: is there anything to choose a format by? 0, or -ENOTSUP with a
- * sentence. */
+/* Asked before the file is opened. 0: there is something to choose a format by; else -ENOTSUP with
+ * a sentence. */
 int chain_can_choose(const struct chain_choice *choice, struct err *err);
 /* As layer_want.choose has it; `opaque` is a struct chain_choice. -EINVAL: what the user says
  * contradicts itself or a record. */
@@ -30,7 +30,7 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
  * a probe says what it is, and it names further files. */
 int chain_check_trust(const struct chain_choice *choice, const struct layer *layer,
 		      struct err *err);
-/* Asked of a whole chain: has each file that the user named been met? -EINVAL with a sentence. */
+/* Asked of a whole chain. -EINVAL with a sentence: a file that the user named was not met. */
 int chain_check_told(const struct chain_open *how, struct err *err);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Is an opened file one that its chain, or another chain of the set, has already? Device and
- * inode say so, and where the program gives descriptors their numbers: names lie.
+ * Whether an opened file is one that its chain, or another chain of the set, has already. Device
+ * and inode say so, and where the program gives descriptors their numbers: names lie.
  */
 #include "formats/chain/identity.h"
 

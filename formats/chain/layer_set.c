@@ -101,7 +101,7 @@ static int open_waiting(struct layer_set *set, const struct file_open *how, stru
 	return WAITING(set->opener->open(set->opener, how, out, err));
 }
 
-/* A file that is locked: is it this engine that has it? 0 if not, and *err is left alone. */
+/* Of a file that is locked. 0: it is not this engine that has it, and *err is left alone. */
 static int check_busy(struct layer_set *set, const struct layer_want *want, struct err *err)
 {
 	struct file_open look = { .name = want->name,

@@ -92,8 +92,8 @@ static int choose_name(const struct file *top, const char *path, char **out, str
 	return join_names(guard, is_beside ? last : real, out, err);
 }
 
-/* Does the name, recorded in an image at `path`, lead to this file? 1 or 0, or -errno with a
- * sentence where that can't be told. */
+/* 1: the name, recorded in an image at `path`, leads to this file. 0: it does not. -errno with a
+ * sentence: that can't be told. */
 static int name_leads_to(const struct file *top, struct file_opener *opener,
 			 struct file_giver giver, const char *path, const char *name,
 			 struct err *err)

@@ -167,8 +167,8 @@ static inline const char *layer_format_name(const struct layer *layer)
 	return layer->ops->name;
 }
 
-/* Is it an answer to a question for [guest_off, guest_off + len)? A wrong one, whatever led to it,
- * must neither stop a walk nor lead it astray. */
+/* 0: the extent answers a question for [guest_off, guest_off + len). Else an error: a wrong answer,
+ * whatever led to it, must neither stop a walk nor lead it astray. */
 static inline int layer_judge_extent(const struct extent *e, uint64_t guest_off, uint64_t len)
 {
 	return e->guest_off == guest_off && e->len && e->len <= len ? 0 : -EUCLEAN;

@@ -27,8 +27,8 @@ struct layer_compress_ops {
 	/* Decodes one compressed cluster: out has cluster_len bytes. Pure; any thread.
 	 * 0, -EUCLEAN (the input is damaged) or -ENOMEM. */
 	int (*decode)(const struct layer *layer, const void *in, size_t in_len, void *out);
-	/* Blocking, changes nothing: can clusters be compressed so? -ENOTSUP or -EINVAL (a level
-	 * the type does not have; 0: its default) with a sentence. */
+	/* Blocking, changes nothing. 0: clusters can be compressed so; else -ENOTSUP or -EINVAL (a
+	 * level the type does not have; 0: its default) with a sentence. */
 	int (*may_compress)(struct layer *layer, enum layer_compression type, unsigned level,
 			    struct err *err);
 	/* Blocking, after may_compress() and begin_writing(): records the type, durably. After an

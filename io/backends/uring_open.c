@@ -100,7 +100,7 @@ static int try_round_trip(struct io_uring *ring)
 	return rc;
 }
 
-/* Will the kernel's threads come? It does an fsync on one of those, whatever the file, and what is
+/* 0: the kernel's threads come. It does an fsync on one of those, whatever the file, and what is
  * said to be asynchronous. -EAGAIN: they do not. */
 static int check_threads(struct io_uring *ring, int any_fd)
 {

@@ -26,7 +26,7 @@ struct dir_ops {
 			      struct file **out, struct err *err);
 	/* File systems without modes refuse it, and nothing is lost by that. */
 	void (*give_mode)(struct dir *dir, const struct file *file);
-	/* Is there a file of this name? False where it can't be told. */
+	/* There is a file of this name. False where it can't be told. */
 	bool (*has)(const struct dir *dir, const char *name);
 	/* The open file `file`, called `from`, is called `to` instead; a file of that name is left
 	 * alone (-EEXIST). Opens nothing. 0 or -errno. */

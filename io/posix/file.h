@@ -66,13 +66,13 @@ int posix_create(const char *name, mode_t mode, struct file **out, struct err *e
 /* One sentence for each way the system refuses a new file, whose name may be printed as it is. */
 int posix_say_not_created(const char *shown, int code, struct err *err);
 
-/* Does `name` lead to the block device *target over a link in a directory that the policy names,
- * where no other user can have put it? link_name is set to the first such link in any directory, or
+/* True: `name` leads to the block device *target over a link in a directory that the policy names,
+ * where no other user can have put it. link_name is set to the first such link in any directory, or
  * "". */
 bool posix_link_allowed(const struct path_policy *policy, const char *name,
 			const struct stat *target, char link_name[PATH_MAX]);
 
-/* A call failed: may it be tried again? *n_tries begins at 0. */
+/* A call failed: true if it may be tried again. *n_tries begins at 0. */
 static inline bool posix_again(unsigned *n_tries)
 {
 	return (errno == EINTR || errno == EAGAIN) && (*n_tries)++ < IO_MAX_RETRIES;

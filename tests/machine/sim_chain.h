@@ -101,7 +101,7 @@ unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
 uint64_t sim_chain_disk_len(const struct sim_chain *chain, const struct sim *sim);
 /* Puts one. */
 void sim_chain_put_twin(const struct sim_chain *chain, struct sim *sim, const char *name);
-/* Does the overlay say that its bitmaps hold of its content? As readers see it now. */
+/* The overlay says that its bitmaps hold of its content. As readers see it now. */
 bool sim_chain_has_bitmaps(const struct sim_chain *chain, const struct sim *sim);
 /* A write that may change the link is on its way. */
 bool sim_chain_link_is_written(const struct sim_chain *chain, const struct sim *sim);

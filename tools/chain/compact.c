@@ -50,7 +50,7 @@ static int compact_refuse(struct compact *c, int rc, const char *path, const cha
 	return rc;
 }
 
-/* May they all be removed when it is done? Asked before anything is changed. */
+/* Refuses where they may not all be removed when it is done. Asked before anything is changed. */
 static int compact_look_at_others(struct compact *c, const struct bpull_disk_options *how)
 {
 	unsigned first = c->stretch.top + 1;

@@ -17,7 +17,7 @@ extern const struct options_word new_image_keys[];
 /* Takes "name=value,name=value"; changes the text. `command` is for messages. 0, or an exit code
  * after saying what is wrong. */
 int new_image_take(struct new_image *image, const char *command, char *text);
-/* Have all names a meaning for the format, where that is known? 0 or an exit code. */
+/* 0: all names have a meaning for the format, where that is known. Else an exit code. */
 int new_image_check(const struct new_image *image, const char *command);
 
 #endif

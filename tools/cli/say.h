@@ -35,7 +35,7 @@ void say_disk_hint(const char *hint);
  * Returns EXIT_CODE_USAGE. */
 int say_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* May escape sequences be sent to stderr? A terminal that knows them, and for `colour` a user who
+/* Escape sequences may be sent to stderr: a terminal that knows them, and for `colour` a user who
  * wants them. */
 bool say_terminal(void);
 bool say_colour(void);

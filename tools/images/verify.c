@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * blockpull verify: do two images show their guests the same? What the map says
+ * blockpull verify: whether two images show their guests the same. What the map says
  * of both to be zeros is not read; the first byte that differs is told.
  *
  * Comparing two hashes was rejected: they can't say where.

@@ -14,8 +14,8 @@ struct trace_file {
 	int dir_fd;        /* -1: none is to be written */
 };
 
-/* May the path be written to? Yes where it has no file, an empty one or a trace. 0 or -errno, with
- * a sentence. */
+/* 0: the path may be written to, as it has no file, an empty one or a trace. Else -errno, with a
+ * sentence. */
 int trace_file_open(struct trace_file *file, const char *path, char why[TRACE_WHY_CAP]);
 /* Writes the trace in place of what is there, durably. Makes one new file, with the flags that the
  * sandbox knows (SANDBOX_REPLACE). 0 or -errno: what was there is there still. */

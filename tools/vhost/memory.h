@@ -24,7 +24,7 @@ struct vhost_memory {
 	unsigned n;
 };
 
-/* May the region be added? NULL, or half a sentence on what is wrong. Static. */
+/* NULL: the region may be added. Else half a sentence on what is wrong. Static. */
 const char *vhost_region_wrong(const struct vhost_memory *memory,
 			       const struct vhost_region_message *region);
 /* The index of the region that is exactly this one; -1: there is none. */

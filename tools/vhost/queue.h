@@ -9,11 +9,11 @@
 
 /* Finds where the ring's parts lie, by the addresses and the memory that there are now. */
 void vhost_queue_place(struct vhost_session *session, struct vhost_queue *queue);
-/* Would it run if it is looked at? Nothing is touched. */
+/* It would run if it were looked at. Nothing is touched. */
 bool vhost_queue_is_up(const struct vhost_session *session, const struct vhost_queue *queue);
-/* May requests be taken from it? The first time since its start the ring is looked at. */
+/* Requests may be taken from it. The first time since its start the ring is looked at. */
 bool vhost_queue_runs(struct vhost_session *session, struct vhost_queue *queue);
-/* Are there requests that the last process left, and that are not begun again yet? The ring may
+/* There are requests that the last process left, and that are not begun again yet. The ring may
  * not be stopped before they are done: only the in-flight region knows of them. Also of one that
  * is not enabled. Prepares the ring as vhost_queue_runs() does. */
 bool vhost_queue_owes(struct vhost_queue *queue);

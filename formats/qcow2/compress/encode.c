@@ -140,7 +140,7 @@ static const char *type_name(enum qcow2_compression type)
 	return type == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib";
 }
 
-/* May the type change? Not while anything is compressed in the old one. */
+/* 0: the type may change. It may not while anything is compressed in the old one. */
 static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression to, struct err *err)
 {
 	struct check_result result = { 0 };

@@ -175,8 +175,8 @@ static inline uint64_t qcow2_mapped_host_off(const struct qcow2 *q, const struct
 	return map->host_off + (qcow2_cluster_start(q, guest_off) - map->guest_off);
 }
 
-/* Is there a table to read: does it begin in the file, and end there or in the part of the last
- * cluster that the file does not have? What is missing of that reads as zeros
+/* There is a table to read: it begins in the file, and ends there or in the part of the last
+ * cluster that the file does not have. What is missing of that reads as zeros
  * (file_read_padded()). */
 static inline bool qcow2_holds_table(const struct qcow2 *q, uint64_t host_off, uint64_t len)
 {

@@ -14,8 +14,8 @@ struct table_need;
 /* As qcow2_reserve_bytes(), for a cluster that `weight` entries will refer to. -ERANGE: no refcount
  * can count so many. */
 int qcow2_comp_reserve(struct qcow2 *q, uint32_t len, uint64_t weight, uint64_t *host_off);
-/* For a mapping with comp_len. Are the refcounts it will raise by `weight` (references to it)
- * cached, and is there room in them? 0, TABLE_NEED or -errno. */
+/* For a mapping with comp_len. 0: the refcounts that it will raise by `weight` (references to it)
+ * are cached, and have room. Else TABLE_NEED or -errno. */
 int qcow2_comp_ref_need(struct qcow2 *q, const struct mapping *map, uint64_t weight,
 			struct table_need *need);
 /* Raises them; qcow2_comp_ref_need() said 0. */

@@ -30,7 +30,7 @@ int write_rig_read_fresh(struct file *file, struct file *data, unsigned snapshot
  * or else of the first leak, into why. */
 int write_rig_check(struct file *file, uint64_t *n_leaks, char *why, size_t cap);
 
-/* May it be written to again? As begin_writing(), on the file itself. */
+/* It may be written to again. As begin_writing(), on the file itself. */
 int write_rig_reopens(struct file *file);
 
 /* Opens the image with this data file (NULL: none or its own). 0 or -errno. */

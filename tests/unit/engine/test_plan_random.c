@@ -49,7 +49,7 @@ static enum plan_action wanted(const struct chain *chain, uint64_t unit)
 	return chain->layers[0]->has_zero_entries ? PLAN_ZERO : PLAN_COPY;
 }
 
-/* Does no layer have a border between the two units? Else an answer may end there. */
+/* No layer has a border between the two units. Else an answer may end there. */
 static bool is_alike(const struct chain *chain, uint64_t a, uint64_t b)
 {
 	for (unsigned d = 1; d < chain->n_layers; d++) {

@@ -50,7 +50,7 @@ bool rig_enable(struct rig *rig, bool on);
 bool rig_inflight(struct rig *rig);
 /* The guest's part: makes head available. */
 void rig_offer(struct rig *rig, uint16_t head);
-/* Does the queue run, and which head does it give? -1: it does not run, or there is none. */
+/* The head that the queue gives. -1: it does not run, or there is none. */
 int rig_take(struct rig *rig);
 struct vhost_queue *rig_queue(struct rig *rig);
 

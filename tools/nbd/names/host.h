@@ -21,7 +21,7 @@ struct nbd_address {
 bool nbd_address_read(const char *text, struct nbd_address *address);
 /* A socket's address; false for other families and wrong lengths. */
 bool nbd_address_of(const struct sockaddr *from, socklen_t len, struct nbd_address *address);
-/* Are the first `bits` of it those of the network? Never across families. */
+/* The first `bits` of it are those of the network. Never across families. */
 bool nbd_address_is_in(const struct nbd_address *address, const struct nbd_address *network,
 		       unsigned bits);
 const char *nbd_address_text(const struct nbd_address *address, char text[NBD_ADDRESS_CAP]);
