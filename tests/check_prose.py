@@ -91,13 +91,16 @@ def line_of(text, offset):
     return text.count("\n", 0, offset) + 1
 
 
+QUESTION = re.compile(r"\w[)\]]*\?(?=\s|\*/|$)")
+
+
 def questions(root):
     """A comment states what is so; a question leaves the reader to guess the answer."""
     for path in c_files(root, CODE):
         text = path.read_text()
-        for found in COMMENT.finditer(text):
-            if found[0].removesuffix("*/").rstrip().endswith("?"):
-                yield f"{path.relative_to(root)}:{line_of(text, found.start())}"
+        for found in COMMENT_OR_STRING.finditer(text):
+            if not found[0].startswith('"') and (asked := QUESTION.search(found[0])):
+                yield f"{path.relative_to(root)}:{line_of(text, found.start() + asked.start())}"
 
 
 # docs/glossary.md has seven words for a part of a range: extent, run, granule, piece, slice, chunk, range.
