@@ -73,7 +73,7 @@ static void take(struct vring *ring, const struct vhost_memory *m, const struct 
 	check_request(&r);
 	vring_fill(ring, head, r.used_len);
 	vring_publish(ring);
-	vring_wants_signal(ring);
+	vring_claim_signal(ring);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -181,7 +181,7 @@ void vhost_queue_tell(struct vhost_queue *q)
 {
 	if (!q->ring.desc)
 		return; /* it is told when it is placed again */
-	if (vring_wants_signal(&q->ring) || q->must_signal)
+	if (vring_claim_signal(&q->ring) || q->must_signal)
 		queue_write_fd(q->call_fd);
 	q->must_signal = false;
 }

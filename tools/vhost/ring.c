@@ -90,7 +90,7 @@ uint16_t vring_used_idx(const struct vring *ring)
 	return __atomic_load_n(&ring->used->idx, __ATOMIC_ACQUIRE);
 }
 
-bool vring_wants_signal(struct vring *ring)
+bool vring_claim_signal(struct vring *ring)
 {
 	uint16_t before = ring->signalled, now = ring->next_used;
 

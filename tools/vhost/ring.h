@@ -41,7 +41,7 @@ void vring_publish(struct vring *ring);
 uint16_t vring_used_idx(const struct vring *ring);
 /* Behind vring_publish(). True: the guest wants to be told of what was published since it was told
  * last. It counts as told from then on. */
-bool vring_wants_signal(struct vring *ring);
+bool vring_claim_signal(struct vring *ring);
 /* The guest may be told later: so many requests are left in the ring, or in flight (n_begun), that
  * the next ones end before the guest could send others. False in any case once a bound of untold
  * ends is reached. */

@@ -143,17 +143,17 @@ Test(vhost_ring, the_guest_is_told_when_it_asks)
 {
 	struct vring ring = make_ring();
 
-	cr_assert(!vring_wants_signal(&ring), "there is nothing to tell");
+	cr_assert(!vring_claim_signal(&ring), "there is nothing to tell");
 	vring_fill(&ring, 3, 513);
 	cr_assert_eq(ring.used->idx, 0);
 	vring_publish(&ring);
 	cr_assert_eq(ring.used->idx, 1);
 	cr_assert_eq(ring.used->elems[0].head, 3);
 	cr_assert_eq(ring.used->elems[0].len, 513);
-	cr_assert(vring_wants_signal(&ring));
+	cr_assert(vring_claim_signal(&ring));
 	ring.avail->flags = VRING_NO_INTERRUPT;
 	vring_fill(&ring, 4, 1);
-	cr_assert(!vring_wants_signal(&ring));
+	cr_assert(!vring_claim_signal(&ring));
 }
 
 Test(vhost_ring, event_idx_says_how_many_ends_are_waited_for)
@@ -165,7 +165,7 @@ Test(vhost_ring, event_idx_says_how_many_ends_are_waited_for)
 	for (unsigned i = 0; i < 4; i++) {
 		vring_fill(&ring, i, 1);
 		vring_publish(&ring);
-		cr_assert_eq(vring_wants_signal(&ring), i == 2, "end %u", i);
+		cr_assert_eq(vring_claim_signal(&ring), i == 2, "end %u", i);
 	}
 }
 
