@@ -126,7 +126,7 @@ static void link_accept(struct link *link)
 
 /* True: the message stays where it is. What comes behind it is not looked at meanwhile, but for the
  * frontend's end. */
-static bool link_holds(struct link *link)
+static bool link_update_hold(struct link *link)
 {
 	struct port *port = link->port;
 	struct epoll_event event = { .data.u64 = TAG_FRONTEND };
@@ -161,7 +161,7 @@ void link_process(struct link *link)
 		uint32_t number = channel->message.header.number;
 		enum vhost_outcome outcome = VHOST_HANG_UP;
 
-		if (got == VHOST_NOTHING || (got == VHOST_MESSAGE && link_holds(link)))
+		if (got == VHOST_NOTHING || (got == VHOST_MESSAGE && link_update_hold(link)))
 			return;
 		if (got == VHOST_MESSAGE)
 			outcome = vhost_session_handle(&link->port->session, &channel->message,

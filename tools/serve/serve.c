@@ -148,7 +148,7 @@ static void serve_idle(struct serve *s)
 {
 	uint64_t began = monotonic_ns(), until = began + s->spin.ns, now = began, before;
 
-	if (!spin_may_look(&s->spin))
+	if (!spin_take_look(&s->spin))
 		until = began;
 	if (until > began && serve_lets_end(s, began))
 		return;

@@ -31,7 +31,7 @@ void spin_learn(struct spin *spin, uint64_t waited_ns, uint64_t slept_ns)
 		spin->ns = SPIN_MAX_NS;
 }
 
-bool spin_may_look(struct spin *spin)
+bool spin_take_look(struct spin *spin)
 {
 	if (!spin->n_taken_waits)
 		return true;

@@ -25,7 +25,7 @@ struct spin {
 /* There was no work for waited_ns, of which the server slept slept_ns. */
 void spin_learn(struct spin *spin, uint64_t waited_ns, uint64_t slept_ns);
 /* A wait begins. False: it is to be slept through. */
-bool spin_may_look(struct spin *spin);
+bool spin_take_look(struct spin *spin);
 /* A look found no work, and took so long. */
 void spin_looked(struct spin *spin, uint64_t took_ns);
 
