@@ -152,7 +152,7 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 	struct job *job = &disk->job;
 
 	if ((verify_is_on(disk) && !verify_holes(disk)) ||
-	    (down_is_on(disk) && !down_may_copy(disk)))
+	    (down_is_on(disk) && !down_prepare_copy(disk)))
 		return;
 	throttle_release(disk, now_ns);
 	cursor_wake_rested(disk, now_ns);

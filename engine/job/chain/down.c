@@ -104,7 +104,7 @@ static void copy_written(struct bpull_disk *disk)
 	cursor_start(disk);
 }
 
-bool down_may_copy(struct bpull_disk *disk)
+bool down_prepare_copy(struct bpull_disk *disk)
 {
 	struct job_down *state = &disk->job.down;
 

@@ -39,7 +39,7 @@ static inline struct bpull_disk *job_written(struct bpull_disk *disk)
 }
 
 /* Layer `to` is as long as the disk, and a guest that is held has come to rest: runs may go. */
-bool down_may_copy(struct bpull_disk *disk);
+bool down_prepare_copy(struct bpull_disk *disk);
 /* A guest that is held goes on, and calls that walk the chain do. */
 void down_let_guest_go(struct bpull_disk *disk);
 /* Once a round: the guest of an active commit waits, or goes on, by how fast it writes. */
