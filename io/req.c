@@ -106,7 +106,7 @@ static bool add_moved(struct io_req *req, uint64_t n)
 
 /* Something else than whole blocks came from past the page cache. What it is, and whether the file
  * ends there, a read through the cache tells: it may have what the device can't read, too. */
-static bool is_left_to_cache(struct io_req *req, int64_t got)
+static bool leave_to_cache(struct io_req *req, int64_t got)
 {
 	if (!req->past_cache || got == -EINTR || got == -EAGAIN)
 		return false;
@@ -126,7 +126,7 @@ bool io_req_attempt(struct io_req *req, int64_t got)
 {
 	if (req->kind == IO_WORK)
 		return end_with(req, got);
-	if (is_left_to_cache(req, got) && got <= 0)
+	if (leave_to_cache(req, got) && got <= 0)
 		return false;
 	if (got == -EINTR || got == -EAGAIN)
 		return try_again(req);

@@ -63,7 +63,7 @@ static bool waits(const struct convoy *convoy)
 
 /* Its last member has not come on for longer than any other may wait, and there are others that
  * wait. *at_ns: when to look again. */
-static bool is_stuck(struct convoy *convoy, bool came_on, uint64_t now_ns, uint64_t *at_ns)
+static bool note_stuck(struct convoy *convoy, bool came_on, uint64_t now_ns, uint64_t *at_ns)
 {
 	bool others_wait = has_held(convoy);
 
@@ -168,7 +168,7 @@ static uint64_t look_at_convoy(struct convoys *convoys, struct convoy *convoy, u
 	step = convoy->last.lap << 44 | convoy->last.guest_off / MiB;
 	if (step != convoy->wait.step)
 		convoy->wait.len_ns = convoy->wait.since_ns = 0;
-	is_hung = is_stuck(convoy, step != convoy->wait.step, now_ns, &at_ns);
+	is_hung = note_stuck(convoy, step != convoy->wait.step, now_ns, &at_ns);
 	convoy->wait.step = step;
 	if (convoy->wait.since_ns)
 		convoy->wait.len_ns += MIN(now_ns - convoy->wait.since_ns, LOOK_NS);

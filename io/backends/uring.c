@@ -31,7 +31,7 @@
 /* The writer's thread does the request; it starts with the first one. A file that is slow must not
  * hold up another one's writes: the ring does those meanwhile, and direct ones, which the kernel
  * begins without waiting: the thread would wait for the device with each. */
-static bool is_for_writer(struct uring *u, const struct io_req *req)
+static bool claim_for_writer(struct uring *u, const struct io_req *req)
 {
 	if (req->kind != IO_WRITE || !req->prompt || !req->file->now.no_writes ||
 	    req->file->io_align > 1 || (u->n_writing && u->writing_to != req->file))
@@ -57,7 +57,7 @@ static void submit_req(struct io *io, struct io_req *req)
 		   (req->off > INT64_MAX || req->len > INT64_MAX - req->off)) {
 		/* Here, because the ring takes the offset -1 for the file's own position. */
 		uring_queue_finish(u, req, -EINVAL);
-	} else if (is_for_writer(u, req)) {
+	} else if (claim_for_writer(u, req)) {
 		u->writing_to = req->file;
 		u->n_writing++;
 		req_list_push(&u->writes, req);

@@ -304,7 +304,7 @@ static int look(const struct watched_file *file, int fd, struct stat *st, struct
 }
 
 /* False: the time was unexplained for long enough. */
-static bool may_be_explained(struct watched_file *file)
+static bool note_unsure(struct watched_file *file)
 {
 	struct timespec now = { 0 };
 
@@ -326,7 +326,7 @@ enum file_state file_watch_look(struct watched_file *file, int fd, uint64_t len,
 	if (look(file, fd, &st, &notes))
 		return FILE_SAME; /* its reads will fail, too */
 	verdict = judge_notes(file, &st, &notes, len, *mtime_ns);
-	if (verdict == UNEXPLAINED && may_be_explained(file))
+	if (verdict == UNEXPLAINED && note_unsure(file))
 		return FILE_UNSURE;
 	file->unsure_ns = 0;
 	file->changed = verdict == CHANGED || verdict == UNEXPLAINED;
