@@ -176,7 +176,17 @@ const char *new_file_temp_path(const struct new_file *nf)
 	return nf->temp_path;
 }
 
-static int give_name(struct new_file *nf, const struct file *file, struct err *err)
+/* The name must not be lost: it is durable when its directory is. Of a file without a name btrfs
+ * makes durable the bytes, but not where they are: one that has just got its name is synced once
+ * more, or after a power cut the name would lead to an empty file. */
+static int sync_name(const struct new_file *nf, struct file *file)
+{
+	int rc = nf->is_unnamed ? file_sync(file) : 0;
+
+	return rc ? rc : dir_sync(nf->dir, file);
+}
+
+static int give_name(struct new_file *nf, struct file *file, struct err *err)
 {
 	const char *last = dir_last_part(nf->path);
 	struct shown shown;
@@ -195,8 +205,7 @@ static int give_name(struct new_file *nf, const struct file *file, struct err *e
 				 new_file_show(nf, &shown));
 	free(nf->temp_path);
 	nf->temp_path = NULL;
-	/* The rename must not be lost: it is durable when its directory is. */
-	rc = dir_sync(nf->dir, file);
+	rc = sync_name(nf, file);
 	if (!rc)
 		return 0;
 	/* The name may be gone after a power cut; so it is removed now. */

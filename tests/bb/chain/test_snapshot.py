@@ -195,6 +195,17 @@ def killed(d, verb, refused='', left=None):
     same(seen, {'pwrite64', 'fdatasync', 'fchmod', 'fsync', 'renameat2' if left else 'linkat', *([left] if left else [])}, 'what was met')
 
 
+@case('a file that had no name is synced when it has one, and then its directory')
+def synced_by_name(d):
+    """btrfs makes nothing durable of a file without a name but its bytes."""
+    result, lines = strace.run(harness.blockpull, 'create', '-f', 'qcow2', f'{d}/new.img', '1M', trace='linkat,fdatasync,fsync')
+    same(result.rc, DONE, str(result))
+    calls = [line.split(None, 1)[1].split('(')[0] for line in strace.whole_calls(lines) if '(' in line]
+    if 'linkat' not in calls:
+        raise harness.Skip('no O_TMPFILE on this file system')
+    same(calls[calls.index('linkat') + 1:], ['fdatasync', 'fsync'], 'what follows the name')
+
+
 @case('JSON: of a snapshot, of a dry run, of a failure')
 def json(d):
     path, _ = old(d, 'qcow2')
