@@ -96,9 +96,11 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
  * runs. -EPERM: the disk is inactive. */
 static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
-	while (!is_running(disk) && (disk->exclusive || disk->n_walking))
-		engine_wait_round(disk->engine, UINT64_MAX);
-	disk_wait_for_nodes(disk);
+	do {
+		while (!is_running(disk) && (disk->exclusive || disk->n_walking))
+			engine_wait_round(disk->engine, UINT64_MAX);
+		disk_wait_for_nodes(disk); /* another call may come between meanwhile */
+	} while (!is_running(disk) && (disk->exclusive || disk->n_walking));
 	if (is_running(disk) || disk->guests.is_growing)
 		return -EBUSY;
 	if (disk->guests.rest != DISK_ACTIVE)
