@@ -9,8 +9,8 @@
  * The thread that submits runs this, under the engine's lock if there is one. It
  * changes nothing but the counters.
  *
- * Writes this way were rejected: ext4 waits in them for its journal and for pages
- * under write-back, even when told not to wait.
+ * Writes this way wait on ext4 for its journal and for pages under write-back, even when told not
+ * to: write_now.c has what is done all the same.
  */
 #include "engine/guest/read_now.h"
 

@@ -74,7 +74,8 @@ static bool is_coherent(const struct file *file)
 	return false;
 }
 
-/* A second description is a hint only: it leaves the descriptors from an eighth on to files. */
+/* A second description is a hint only: it leaves the descriptors from an eighth on to files. It may
+ * still be what an open lacks later: the limit is met by at most so many files earlier. */
 static bool is_scarce(int fd)
 {
 	struct rlimit limit;
