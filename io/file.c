@@ -114,7 +114,8 @@ int file_cut(struct file *file, uint64_t len)
 {
 	int rc = 0;
 
-	while (!rc && file->len > len)
+	/* A device keeps its length. */
+	while (!rc && !file->is_block && file->len > len)
 		rc = file_truncate(file, file->len - MIN(file->len - len, GIVE_BACK_LEN));
 	return rc;
 }

@@ -276,6 +276,8 @@ Test(file_blocks, a_block_device_has_its_size_and_cannot_grow)
 		cr_expect_eq(memcmp(buf, "dabcd", 5), 0);
 		cr_expect_eq(file_write(file, "abc", 3, 4 * MiB - 2), -ENOSPC);
 		cr_expect_eq(file_truncate(file, 5 * MiB), -ENOSPC);
+		cr_expect_eq(file_cut(file, MiB), 0); /* and ends */
+		cr_expect_eq(file->len, 4 * MiB);
 		cr_expect_eq(file_read(file, buf, 3, 4 * MiB - 2), -EUCLEAN);
 		cr_expect_eq(file_sync(file), 0);
 		file_close(file);
