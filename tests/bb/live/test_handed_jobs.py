@@ -64,6 +64,24 @@ def jobs(d, *args):
                    'read -P 0x61 20k 4k', 'read -P 2 1M 64k', 'read -P 1 2M 1M')
 
 
+@case('the image is committed while a client asks all the time, and the one below it has the next snapshot')
+def asked(d):
+    chain(d)
+    server, front, client = start(d, writable=('top', 'mid'))
+    for (name, arguments), told in (commit('drive0', base_node='#layer1'), qmp_sequences.READY), (ACTIVE[1], qmp_sequences.ENDED):
+        same(client.send({'execute': name, 'arguments': arguments}), {'return': {}}, name)
+        while told not in client.words():
+            client.send({'execute': 'query-block-jobs'})
+    made(d, 's1', 'mid')
+    same(hand(client, '/disks/s1.img', f'{d}/s1.img'), {'return': {}}, 'getfd')
+    same(snapshot(client, 's1', '#layer1'), {'return': {}}, 'the snapshot')
+    front.do('write', 0, 8, 0x42, answer=0)
+    front.do('read', 0, 0, answer=3)
+    over(server, front)
+    same(images.image_check(f'{d}/s1.img', 'qcow2'), 0, 'check')
+    images.qemu_io(f'{d}/s1.img', 'qcow2', 'read -P 3 0 4k', 'read -P 0x42 4k 4k', 'read -P 2 1M 64k', 'read -P 1 2M 1M')
+
+
 @case('a file that was given for reading only is named before anything changes')
 def read_only(d):
     chain(d)

@@ -238,6 +238,20 @@ Test(control_commit, is_told_to_complete)
 	control_forget(&target);
 }
 
+/* The library empties the image that was before it tells of the end. */
+Test(control_commit, has_files_in_use_between_the_turn_and_its_event)
+{
+	ready(COMMIT);
+	ask("job-complete", ID);
+	depth = 2;
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert(control_path_is_used(&target, all[i]), "%s", all[i]);
+	happens(BPULL_JOB_COMPLETED);
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert_eq(control_path_is_used(&target, all[i]), i > 0, "%s", all[i]);
+	control_forget(&target);
+}
+
 Test(control_commit, is_finalized_by_hand)
 {
 	ready("{\"job-id\":\"j\",\"device\":\"disk\",\"base-node\":\"mid\",\"auto-finalize\":"

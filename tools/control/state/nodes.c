@@ -189,6 +189,16 @@ const struct control_node *control_node_at(const struct control_target *target, 
 	return NULL;
 }
 
+/* From a commit's turn on, of which its event tells later, that is none of target->top, and what
+ * bpull_disk_find() refuses. */
+static bool nodes_is_image(const struct control_target *target, const char *path)
+{
+	char image[PATH_MAX];
+
+	return bpull_disk_layer_path(target->disk, 0, image, sizeof(image)) < 0 ||
+	       !strcmp(image, path);
+}
+
 bool control_path_is_used(const struct control_target *target, const char *path)
 {
 	uint32_t depth;
@@ -198,7 +208,7 @@ bool control_path_is_used(const struct control_target *target, const char *path)
 		    (node->is_added || control_node_is_in_chain(target, node, &depth)))
 			return true;
 	/* What can't be told counts as used. */
-	return !target->top || !target->disk ||
+	return !target->top || !target->disk || nodes_is_image(target, path) ||
 	       bpull_disk_find(target->disk, path, &depth, NULL) != -EINVAL;
 }
 
