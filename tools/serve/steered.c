@@ -30,7 +30,9 @@ static void steered_chain_turned(void *owner, const struct control_node *top)
 /* NULL: files are opened by their names. */
 static struct fd_map *steered_map(const struct steered *s)
 {
-	return s->options->line.chain.fds.n ? s->options->line.chain.disk.open_opaque : NULL;
+	const struct bpull_disk_options *disk = &s->options->line.chain.disk;
+
+	return disk->open_file ? disk->open_opaque : NULL;
 }
 
 static int steered_say(struct bpull_error *error, int code, const char *path, const char *why)
