@@ -180,6 +180,7 @@ void control_process(struct control *control)
 	control_tell_news(control);
 	control_see_gone(control);
 	control_take_clients(control);
+	control_see_gone(control);
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
 		if (control->clients[i].fd >= 0)
 			control_client_flush(&control->clients[i]);
