@@ -85,6 +85,8 @@ int command_main(const struct command *command, int argc, char **argv)
 		fputs(command->help, stdout);
 	else if (!code)
 		code = command->run(line);
+	if (command->forget)
+		command->forget(line);
 	options_chain_free(&line->chain);
 	free(line);
 	return code;

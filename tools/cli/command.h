@@ -39,6 +39,8 @@ struct command {
 	int (*check)(struct command_line *line);
 	/* Returns the exit code. */
 	int (*run)(struct command_line *line);
+	/* Frees what take() made, also where nothing is run. NULL: that is nothing. */
+	void (*forget)(struct command_line *line);
 };
 
 /* Does what argv says; argv[0] is the verb's name. Returns the exit code. */

@@ -316,8 +316,12 @@ static int serve_main(struct command_line *line)
 	if (!code)
 		code = serve_run(options);
 	host_budget_close(options->budget);
-	fence_free(&options->fence);
 	return code;
+}
+
+static void serve_forget(struct command_line *line)
+{
+	fence_free(&((struct serve_options *)line)->fence);
 }
 
 const struct command serve_command = {
@@ -335,4 +339,5 @@ const struct command serve_command = {
 	.take = serve_take,
 	.check = together_check,
 	.run = serve_main,
+	.forget = serve_forget,
 };
