@@ -149,6 +149,8 @@ void heads_prune(struct heads *all);
 /* ---- heads_live.c ---- */
 void heads_open(struct heads *all, struct heads_head *h);
 void heads_close(struct heads *all, struct heads_head *h);
+/* Closes the engines of processes in which no disk is open: where the only open failed. */
+void heads_end_idle(struct heads *all);
 /* At most a few events of this process. */
 void heads_process(struct heads *all, unsigned process);
 /* Nothing is on its way there: the clock goes on to what its engine has set its timer to. */

@@ -160,6 +160,14 @@ static void close_engine(struct heads *all, unsigned process)
 	all->engines[process] = NULL;
 }
 
+void heads_end_idle(struct heads *all)
+{
+	for (unsigned p = 0; p < HEADS_PROCESSES; p++) {
+		all->acting = p;
+		close_engine(all, p);
+	}
+}
+
 static void make_durable(struct heads_head *h)
 {
 	struct model_flush flush;

@@ -322,6 +322,7 @@ static void end(struct heads *all)
 	for (struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
 		if (h->guest.disk)
 			heads_close(all, h);
+	heads_end_idle(all);
 	heads_judge(all, all->machine.sim, "at the end", HEADS_ALIVE);
 	heads_judge_locks(all);
 	for (struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
