@@ -81,7 +81,9 @@ static void start(enum bpull_io io)
 	memset(want, 0x5a, DISK_LEN);
 	scratch_file("base.raw", want, DISK_LEN);
 	make_overlay("top.qcow2", BPULL_FORMAT_QCOW2, "base.raw");
-	cr_assert_eq(bpull_engine_open(&eo, &engine, &error), 0, "%s", error.message);
+	if (bpull_engine_open(&eo, &engine, &error) != 0 && io == BPULL_IO_URING)
+		scratch_skip("%s", error.message);
+	cr_assert_not_null(engine, "%s", error.message);
 	cr_assert_eq(bpull_disk_open(engine, scratch("top.qcow2"), &o, &disk, &error), 0, "%s",
 		     error.message);
 	data = disk_overlay(disk)->data;
