@@ -470,12 +470,14 @@ struct bpull_disk_options {
 	 * image; must not call us. It answers with a descriptor, which is the library's from then
 	 * on, also where the call fails, or with -errno: that file is refused. Each answer is an
 	 * open file description of its own, that is from open(), not from dup(): its locks and
-	 * flags (O_DIRECT, O_NONBLOCK, FD_CLOEXEC) are the library's to set. What comes is checked:
-	 * a regular file or a block device, open for what is needed (-EACCES), in the chain once
-	 * (-ELOOP). The callback is the policy: backing_rule and allowed_dirs go without it. A
-	 * file that is only read is watched by its time alone: a touch counts as a change. A job's
-	 * `base` is one of the chain's names then, and no file is opened for it. Of a flatten it
-	 * opens the source only. NULL: names are opened. */
+	 * flags (O_DIRECT, O_NONBLOCK, FD_CLOEXEC) are the library's to set. Only of a file that
+	 * the library has open may it be a copy (dup()), which has the same flags and locks: they
+	 * stay as its first use has set them. What comes is checked: a regular file or a block
+	 * device, open for what is needed (-EACCES), in the chain once (-ELOOP). The callback is
+	 * the policy: backing_rule and allowed_dirs go without it. A file that is only read is
+	 * watched by its time alone: a touch counts as a change. A job's `base` is one of the
+	 * chain's names then, and no file is opened for it. Of a flatten it opens the source only.
+	 * NULL: names are opened. */
 	int (*open_file)(void *open_opaque, const struct bpull_open_request *request);
 	void *open_opaque; /* -EINVAL without open_file */
 	/* Asked first for each backing file, as the image above records it (request->name is the
