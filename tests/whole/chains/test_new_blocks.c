@@ -54,6 +54,7 @@ static void each_seed(uint64_t n_seeds, void (*try)(const struct sim_chain *chai
 		sim_chain_free(&chain);
 	}
 	fprintf(stderr, "%u looks\n", n_looks);
+	cr_assert(n < 8 || n_looks > n, "too few looks");
 }
 
 /* ---- longer disks ---- */
