@@ -178,11 +178,16 @@ void fd_map_settle(struct fd_map *map, const void *gone,
 	}
 }
 
-static bool fd_map_is_asked(const struct fd_map_entry *entry,
-			    const struct bpull_open_request *request)
+/* What an image records may be the name of another file in another directory: it comes last. */
+static struct fd_map_entry *fd_map_find_asked(const struct fd_map *map,
+					      const struct bpull_open_request *request)
 {
-	return fd_map_is_called(entry, request->name) ||
-	       (request->recorded && !strcmp(entry->name, request->recorded));
+	struct fd_map_entry *entry = fd_map_find(map, request->name);
+
+	for (size_t i = 0; !entry && request->recorded && i < map->n; i++)
+		if (!strcmp(map->list[i].name, request->recorded))
+			entry = &map->list[i];
+	return entry;
 }
 
 /* A copy would be no other description. */
@@ -208,19 +213,15 @@ static void fd_map_note_asked(struct fd_map_entry *entry, const struct bpull_ope
 
 static int fd_map_give(void *opaque, const struct bpull_open_request *request)
 {
-	struct fd_map *map = opaque;
+	struct fd_map_entry *entry = fd_map_find_asked(opaque, request);
+	int fd;
 
-	for (size_t i = 0; i < map->n; i++) {
-		int fd;
-
-		if (!fd_map_is_asked(&map->list[i], request))
-			continue;
-		fd_map_note_asked(&map->list[i], request);
-		fd = request->need == BPULL_OPEN_LOCK ? fd_map_open_again(map->list[i].fd)
-						      : fcntl(map->list[i].fd, F_DUPFD_CLOEXEC, 3);
-		return fd < 0 ? -errno : fd;
-	}
-	return -ENOENT;
+	if (!entry)
+		return -ENOENT;
+	fd_map_note_asked(entry, request);
+	fd = request->need == BPULL_OPEN_LOCK ? fd_map_open_again(entry->fd)
+					      : fcntl(entry->fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
 }
 
 void fd_map_apply(struct fd_map *map, struct bpull_disk_options *options)
