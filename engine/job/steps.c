@@ -31,6 +31,7 @@
 #include "engine/job/chain/down.h"
 #include "engine/job/chain/dropped.h"
 #include "engine/job/chain/ends.h"
+#include "engine/job/chain/settle.h"
 #include "engine/job/progress/info.h"
 #include "engine/job/target.h"
 #include "engine/job/verify.h"
@@ -300,6 +301,14 @@ void job_step_begin_unwinding(struct bpull_disk *disk)
 	commit_keep_link(disk);
 }
 
+/* The backing file whose link a commit was to change: a file that may be written to owes a barrier
+ * from the beginning, and one that still owes it goes to no later job. */
+static bool settle_linked_node(struct bpull_disk *disk)
+{
+	return !down_is_on(disk) || !disk->nodes.of ||
+	       disk_settle_on(disk, &disk->job.down.n_settles.own);
+}
+
 void job_step_unwinding(struct bpull_disk *disk)
 {
 	throttle_cancel(disk);
@@ -319,7 +328,7 @@ void job_step_unwinding(struct bpull_disk *disk)
 	    !disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
 	    commit_is_running(disk) && !commit_is_stalled(disk))
 		return;
-	if (commit_is_clean(disk) && !job_reclaim(disk))
+	if (!settle_linked_node(disk) || (commit_is_clean(disk) && !job_reclaim(disk)))
 		return;
 	if (commit_is_stalled(disk))
 		job_say_uncommitted(disk, commit_stall_error(disk));

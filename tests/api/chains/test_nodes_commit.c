@@ -128,6 +128,28 @@ Test(nodes, a_commit_waits_for_finalize_and_can_be_aborted)
 	nodes_expect_image("a", "qcow2");
 }
 
+/* Neither the file that the bytes go to nor the one whose link would have changed. */
+Test(nodes, an_aborted_commit_in_the_middle_refuses_no_later_one)
+{
+	const struct bpull_job_options o = {
+		.type = BPULL_JOB_TYPE_COMMIT, .top = "b", .base = "base", .bandwidth = MiB
+	};
+	struct bpull_disk *disk;
+
+	nodes_make_chain("qcow2");
+	disk = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+	nodes_start(disk, o);
+	usleep(300000);
+	cr_assert_eq(bpull_job_abort(disk), 0);
+	cr_assert_eq(nodes_work_until_over(disk, 2), BPULL_JOB_CANCELED);
+	nodes_start(disk,
+		    (struct bpull_job_options){ .type = o.type, .top = o.top, .base = o.base });
+	cr_assert_eq(nodes_work_until_over(disk, 3), BPULL_JOB_COMPLETED);
+	nodes_expect_disk(disk);
+	bpull_disk_close(disk);
+	nodes_expect_image("top", "qcow2");
+}
+
 /* A paused commit keeps no guest waiting, and goes on when it is resumed. */
 Test(nodes, a_commit_that_is_paused_before_its_end_goes_on)
 {
