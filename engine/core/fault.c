@@ -85,6 +85,27 @@ void job_say_uncommitted(struct bpull_disk *disk, int error)
 		 strerror(-error), error == -EFBIG ? "raise the limit on file sizes" : "make room");
 }
 
+const char *fault_room_advice(int error)
+{
+	if (error == -EFBIG)
+		return "raise the limit on file sizes, then ";
+	return err_is_no_space(error) ? "make room, then " : "";
+}
+
+void job_say_given_up(struct bpull_disk *disk, const struct file *file, int error)
+{
+	struct job *job = &disk->job;
+	struct shown shown;
+	size_t used = MIN(strlen(job->message), sizeof(job->message) / 2);
+
+	if (job->error)
+		snprintf(job->message + used, sizeof(job->message) - used,
+			 "; what came last to %s could not be made durable (%s): %sclose the disk "
+			 "and open it again before the next job that writes to it; the disk reads "
+			 "and writes meanwhile",
+			 file_show(file, &shown), strerror(-error), fault_room_advice(error));
+}
+
 static const char *advice(const struct bpull_disk *disk, int error)
 {
 	if (flatten_is(disk) && error == -EFBIG)

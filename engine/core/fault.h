@@ -31,6 +31,11 @@ void job_say_leaked(struct bpull_disk *disk);
 /* A failed job ends with tables in memory that could not be written, because of `error`: its
  * message says so, behind what failed first. */
 void job_say_uncommitted(struct bpull_disk *disk, int error);
+/* A failed job leaves an image below an open disk that nothing writes to any more before the disk
+ * is opened anew, because of `error`: its message says so, behind what failed first. */
+void job_say_given_up(struct bpull_disk *disk, const struct file *file, int error);
+/* What comes before all else after that error: "make room, then ", or "". */
+const char *fault_room_advice(int error);
 /* What failed, in a sentence of at most cap bytes that ends with what_now. */
 void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
 			  char *out, size_t cap);

@@ -31,6 +31,7 @@
 #include "engine/job/chain/down.h"
 #include "engine/job/chain/dropped.h"
 #include "engine/job/chain/ends.h"
+#include "engine/job/chain/node.h"
 #include "engine/job/chain/settle.h"
 #include "engine/job/progress/info.h"
 #include "engine/job/target.h"
@@ -334,5 +335,8 @@ void job_step_unwinding(struct bpull_disk *disk)
 		job_say_uncommitted(disk, commit_stall_error(disk));
 	if (!mixed_mark(disk) || !job_rest_node(disk))
 		return;
+	node_say_given_up(disk, disk);
+	if (down_is_on(disk))
+		node_say_given_up(disk, job_written(disk));
 	job_conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
 }

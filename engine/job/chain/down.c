@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "engine/job/chain/down.h"
 
-#include <errno.h>
+#include <string.h>
 
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
@@ -138,8 +138,8 @@ void down_check(struct bpull_disk *disk)
 
 	if (into->poisoned)
 		job_fail(disk, into->poisoned,
-			 "%s: a write to it failed; what is above it stays as it was",
-			 file_show(disk_overlay(into)->file, &shown));
+			 "%s: a write to it failed: %s; what is above it stays as it was",
+			 file_show(disk_overlay(into)->file, &shown), strerror(-into->poisoned));
 	if (into->poisoned || !commit_is_stalled(into) || job_is_stopped(disk))
 		return;
 	op_set_error(&failed, commit_stall_error(into), disk_overlay(into)->file, 0, false);
@@ -248,17 +248,18 @@ bool down_settle(struct bpull_disk *disk)
 {
 	struct bpull_disk *into = disk->walk->down.into;
 	struct shown shown;
-	int rc;
+	int error;
 
 	if (!disk_settle_on(into, &disk->job.down.n_settles.below))
 		return false;
-	if (!into->poisoned && commit_is_clean(into))
+	error = node_write_error(into);
+	if (!error)
 		return true;
-	rc = commit_is_stalled(into) ? commit_stall_error(into) : -ENOMEM; /* none could begin */
-	job_fail(disk, into->poisoned ? into->poisoned : rc,
-		 "%s: what was copied into it could not be made durable; what is above it stays as "
-		 "it was",
-		 file_show(disk_overlay(into)->file, &shown));
+	job_fail(
+		disk, error,
+		"%s: what was copied into it could not be made durable: %s; what is above it stays "
+		"as it was",
+		file_show(disk_overlay(into)->file, &shown), strerror(-error));
 	return false;
 }
 

@@ -4,12 +4,17 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "engine/blockpull.h"
+#include "engine/commit/batch.h"
+#include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/copy/walk/company.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/aside.h"
 #include "engine/core/disk.h"
+#include "engine/core/fault.h"
 #include "engine/core/loop.h"
 #include "engine/job/progress/info.h"
 #include "formats/chain/chain.h"
@@ -168,15 +173,37 @@ bool node_rest(struct bpull_disk *node)
 	return !disk_overlay(node)->is_overlay || aside_do(node, &rest_kind);
 }
 
+int node_write_error(const struct bpull_disk *node)
+{
+	if (node->poisoned || commit_is_clean(node))
+		return node->poisoned;
+	return commit_is_stalled(node) ? commit_stall_error(node) : -ENOMEM; /* none could begin */
+}
+
 /* What is in memory of an image's counts is of another state than its file: nothing is written to
  * it again before it is read anew. */
-static void refuse_writing(struct layer *layer)
+static void refuse_writing(struct layer *layer, int error)
 {
 	if (layer->refused.write.code)
 		return;
 	layer->refused.write.code = -EIO;
 	snprintf(layer->refused.write.why, sizeof(layer->refused.write.why),
-		 "an earlier write to it failed; close the disk, and open it again");
+		 "an earlier write to it failed (%s); the disk reads and writes on: %sclose it and "
+		 "open it again before the next job that writes to this file",
+		 strerror(-error), fault_room_advice(error));
+}
+
+void node_say_given_up(struct bpull_disk *disk, const struct bpull_disk *node)
+{
+	const struct layer *overlay = disk_overlay(node);
+	int error = node_write_error(node);
+
+	if (!node->nodes.of)
+		return;
+	/* What was raw has no tables, and may be written to again. */
+	if (error && overlay->is_overlay && overlay != disk_overlay(node->nodes.of) &&
+	    layer_format(overlay) != IMAGE_RAW && node->nodes.of->flags & BPULL_DISK_GUEST_IO)
+		job_say_given_up(disk, overlay->file, error);
 }
 
 /* True: others may have the image of a node that is over. It could not be made durable, else its
@@ -184,13 +211,15 @@ static void refuse_writing(struct layer *layer)
 static bool give_image_back(struct bpull_disk *node)
 {
 	struct layer *overlay = disk_overlay(node);
+	int error;
 
 	if (!overlay->is_overlay || overlay == disk_overlay(node->nodes.of) ||
 	    aside_is_done(node, &rest_kind))
 		return true;
+	error = node_write_error(node);
 	commit_abandon(node);
 	table_cache_revert(node->engine->cache, overlay->file);
-	refuse_writing(overlay);
+	refuse_writing(overlay, error ? error : -EIO);
 	return node_rest(node);
 }
 

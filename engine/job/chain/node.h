@@ -35,6 +35,12 @@ int node_open(struct bpull_disk *node, struct err *err);
 void node_close(struct bpull_disk *node);
 /* Its image, of which all is durable, is a backing file again. True: that is done. */
 bool node_rest(struct bpull_disk *node);
+/* Why what is in memory of its image can't become durable: 0, or -errno. No commit of it runs,
+ * unless it stalls. */
+int node_write_error(const struct bpull_disk *node);
+/* The job of `disk`, which wrote to this disk, is about to end: where it leaves a node's image that
+ * takes no further write, its message says what to do. */
+void node_say_given_up(struct bpull_disk *disk, const struct bpull_disk *node);
 /* Frees the nodes whose job has ended, as far as nothing of them is in flight. */
 void node_sweep(struct bpull_engine *engine);
 
