@@ -34,11 +34,6 @@ void guest_hold_changes(struct bpull_disk *disk)
 	begin_hold(disk, true);
 }
 
-bool guest_is_held(const struct bpull_disk *disk, bool changes)
-{
-	return disk->guests.hold.is_on && (changes || !disk->guests.hold.of_changes);
-}
-
 bool guest_is_held_quiet(const struct bpull_disk *disk)
 {
 	return disk->guests.hold.is_on && guest_is_idle(disk);

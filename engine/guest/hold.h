@@ -6,9 +6,8 @@
 
 #include <stdbool.h>
 
+#include "engine/core/disk.h"
 #include "io/base.h"
-
-struct bpull_disk;
 
 /* From now on the disk's requests wait before they begin, and those that have begun go on to their
  * end. Not nested. */
@@ -17,7 +16,10 @@ void guest_hold(struct bpull_disk *disk);
  * on. */
 void guest_hold_changes(struct bpull_disk *disk);
 /* A request that comes now waits. */
-bool guest_is_held(const struct bpull_disk *disk, bool changes);
+static inline bool guest_is_held(const struct bpull_disk *disk, bool changes)
+{
+	return disk->guests.hold.is_on && (changes || !disk->guests.hold.of_changes);
+}
 /* Those that had begun are over, and so are the copies that follow reads: nothing of the guest uses
  * the disk's layers. */
 bool guest_is_held_quiet(const struct bpull_disk *disk);
