@@ -191,6 +191,51 @@ def profile(d, io):
     check(result.rc, f'the filter is none: {result}')
 
 
+# What the command leaves itself once its files are open, and asks for until then to confine itself.
+CONFINES_ITSELF = {'seccomp', 'landlock_create_ruleset', 'landlock_add_rule', 'landlock_restrict_self'}
+
+
+def kept():
+    """The system calls that the command's own filter allows."""
+    text = (FLEET.parent / 'cli/sandbox.c').read_text()
+    tables = {name: set(re.findall(r'SCMP_SYS\((\w+)\)', body))
+              for name, body in re.findall(r'static const int (sandbox_\w+)\[\] = \{(.*?)\};', text, re.S)}
+    check(tables.pop('sandbox_hostile', None), 'sandbox.c was not understood')
+    found = set().union(*tables.values())
+    check(len(found) > 60, f'only {len(found)} calls found')
+    return found
+
+
+@case("the container's filter allows what the command's own does")
+def profile_is_whole(_):
+    with open(FLEET / 'seccomp-io_uring.json', encoding='ascii') as file:
+        listed = {name for rule in json.load(file)['syscalls'] for name in rule['names']}
+    lacking = (kept() | CONFINES_ITSELF) - listed
+    check(not lacking, f'not in the profile: {sorted(lacking)}')
+
+
+def members(group):
+    """The system calls of a group of systemd's, and of the groups in it."""
+    found = set()
+    for line in harness.run('systemd-analyze', 'syscall-filter', group).out.splitlines()[1:]:
+        name = line.split('#')[0].strip()
+        found |= members(name) if name.startswith('@') else {name} if name else set()
+    return found
+
+
+@case("the units' filters allow what the command's own does", 'blockpull@.service', {'seccomp'})
+@case("the units' filters allow what the command's own does", 'blockpull-serve@.service', set())
+def unit_is_whole(_, unit, more):
+    need('systemd-analyze')
+    text = (FLEET / unit).read_text()
+    allowed, = re.findall(r'^SystemCallFilter=([^~].*)$', text, re.M)
+    denied, = re.findall(r'^SystemCallFilter=~(.*)$', text, re.M)
+    whole = [set().union(*(members(word) if word.startswith('@') else {word} for word in line.split())) for line in (allowed, denied)]
+    check(len(whole[0]) > 200, f'systemd-analyze was not understood: {whole[0]}')
+    lacking = (kept() | more) - (whole[0] - whole[1])
+    check(not lacking, f'{unit} lacks {sorted(lacking)}')
+
+
 @case('the units: no mistake, and at most 1.0 of exposure')
 def units(d):
     need('systemd-analyze')
