@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """tools/packaging/ci_all.py, as TAP, with a program in place of tools/dev that only says what it was asked: each verb
-of tools/dev is a step or is named as none, a failure stops nothing and is the exit status, and options are obeyed.
+of tools/dev is a step or is named as none, and each black-box test a program of tools/cross/run or left out there, a
+failure stops nothing and is the exit status, and options are obeyed.
 
 usage: check_ci_all.py ROOT"""
 import pathlib
@@ -54,6 +55,18 @@ def forgotten_verbs(_):
         yield from [] if ("cross", processor) in ci_all.STEPS.values() else [f"cross {processor} is no step"]
 
 
+def forgotten_tests(_):
+    """Each black-box test is run on other processors, or left out for a reason, by tools/cross/run."""
+    text = (ROOT / "tools/cross/run").read_text()
+    listed = re.search(r"\$# -gt 0 \] \|\| set -- (.*?[^\\])\n", text, re.S)[1].replace("\\\n", " ").split()
+    for line in re.findall(r"^#   (\w.*)$", text, re.M):
+        listed += re.split(r" {2,}", line)[0].split()
+    there = [path.stem.removeprefix("test_") for path in (ROOT / "tests/bb").glob("*/test_*.py")]
+    yield from same(sorted(set(there) - set(listed)), [], "black-box tests that tools/cross/run does not know")
+    yield from same(sorted(set(listed) - set(there)), [], "what it knows, and is no test")
+    yield from same(sorted({name for name in listed if listed.count(name) > 1}), [], "what it has twice")
+
+
 def goes_on(scratch):
     run = Run(scratch)
     yield from same(run.rc, 1, "exit status")
@@ -82,7 +95,8 @@ def refuses(scratch):
             yield f"{options}: exit {run.rc}, {run.asked}, {run.err}"
 
 
-CASES = (("no verb of tools/dev is forgotten", forgotten_verbs), ("a failure stops nothing, and is the exit status", goes_on),
+CASES = (("no verb of tools/dev is forgotten", forgotten_verbs),
+         ("no black-box test is forgotten on other processors", forgotten_tests), ("a failure stops nothing, and is the exit status", goes_on),
          ("it runs what is asked for", obeys), ("what it can't do is refused before anything runs", refuses))
 print(f"1..{len(CASES)}")
 failed = False
