@@ -101,6 +101,8 @@ enum vhost_outcome vhost_session_handle(struct vhost_session *s, struct vhost_me
 	call.answer.header.flags = VHOST_VERSION | VHOST_REPLY;
 	call.answer.header.len = 0;
 	wrong = session_part(m->header.number)(s, &call);
+	if (wrong)
+		session_close_fd(call.answer_fd);
 	if (vhost_message_is_question(m)) {
 		*why = wrong;
 		return wrong ? VHOST_HANG_UP : session_send(&call, answer_fd, why);

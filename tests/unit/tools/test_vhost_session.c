@@ -4,8 +4,10 @@
  * resets, logged pages; and when an image may go to another server.
  */
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "tests/unit/tools/vhost_rig.h"
@@ -44,6 +46,34 @@ Test(vhost_session, messages_that_make_no_sense_end_the_connection)
 	cr_assert(!rig_say_state(&rig, VHOST_SET_VRING_NUM, 2, 8), "there are two queues");
 	cr_assert(!rig_say_u64(&rig, VHOST_SET_VRING_KICK, 0), "without a descriptor");
 	cr_assert(!rig_say(&rig, VHOST_GET_FEATURES, 0, NULL, 0, &rig.memory_fd, 1));
+	rig_close(&rig);
+}
+
+/* The lowest number that no descriptor has. */
+static int free_fd(void)
+{
+	int fd = dup(0);
+
+	close(fd);
+	return fd;
+}
+
+Test(vhost_session, a_region_that_can_not_be_made_leaves_no_descriptor)
+{
+	const struct vhost_inflight_message m = { .n_queues = 1, .queue_size = 8 };
+	struct rlimit before;
+	struct rig rig;
+	int fd;
+
+	rig_open(&rig);
+	cr_assert(rig_protocol(&rig, VHOST_PROTOCOL_OFFERED));
+	fd = free_fd();
+	cr_assert_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 0, before.rlim_max }), 0);
+	cr_expect(!rig_say(&rig, VHOST_GET_INFLIGHT_FD, 0, &m, VHOST_INFLIGHT_LEN, NULL, 0));
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+	cr_expect_eq(free_fd(), fd);
 	rig_close(&rig);
 }
 
