@@ -5,6 +5,7 @@
  * up N, down N, off N    one ring: started as the order does it; GET_VRING_BASE; disabled
  * reset                  RESET_DEVICE
  * write N S B, read N S  by ring N eight sectors from S on, full of byte B; waits for the end
+ * id N                   GET_ID by ring N: the answer is the serial number
  * send N S B, get N MS   the same write without waiting; its end, within so many milliseconds
  *
  * left N S B             the same write, as a server leaves it that took it, did the next request,
@@ -22,6 +23,8 @@
 #define CONNECT_MS  20000
 #define TYPE_READ   0
 #define TYPE_WRITE  1
+#define TYPE_ID     8
+#define ID_LEN      20u
 
 struct steer {
 	struct front *front;
@@ -65,6 +68,13 @@ static void steer_read(struct steer *s, unsigned n, uint64_t sector)
 		puts("mixed");
 	else
 		printf("%d\n", bytes[0]);
+}
+
+static void steer_id(struct steer *s, unsigned n)
+{
+	char id[ID_LEN + 1] = "";
+
+	puts(front_do(s->front, &s->front->queues[n], TYPE_ID, 0, id, ID_LEN) ? "no" : id);
 }
 
 static void steer_send(struct steer *s, unsigned n, uint64_t sector, int byte)
@@ -139,6 +149,8 @@ static bool steer_request(struct steer *s, const char *verb, unsigned n, unsigne
 		steer_write(s, n, a, byte);
 	else if (!strcmp(verb, "read"))
 		steer_read(s, n, a);
+	else if (!strcmp(verb, "id"))
+		steer_id(s, n);
 	else if (!strcmp(verb, "send"))
 		steer_send(s, n, a, byte);
 	else if (!strcmp(verb, "left"))

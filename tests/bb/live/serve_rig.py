@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -92,6 +93,21 @@ def cpu_seconds(server):
         with open(f'{tasks}/{task}/schedstat', encoding='ascii') as stat_file:
             total += int(stat_file.read().split()[0])
     return total / 1e9
+
+
+def say(sock, number, payload=b'', fds=()):
+    """A message of a frontend."""
+    data = struct.pack('<III', number, 1, len(payload)) + payload
+    if fds:
+        socket.send_fds(sock, [data], list(fds))
+    else:
+        sock.sendall(data)
+
+
+def hear(sock):
+    sock.settimeout(harness.WAIT)
+    number, _, length = struct.unpack('<III', sock.recv(12, socket.MSG_WAITALL))
+    return number, sock.recv(length, socket.MSG_WAITALL) if length else b''
 
 
 def ask(path, *requests):

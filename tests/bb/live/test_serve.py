@@ -17,7 +17,7 @@ import images
 import processes
 from harness import DONE, LOCKED, MIB, REFUSED, USAGE, Skip, bp, case, check, need, refused, same
 from images import image_check, image_info, overlay, qemu_img, raw_image
-from serve_rig import FIRST, SIZE, Front, after_the_guest, ask, boot_disk, cpu_seconds, disk, end, frontend, machine, serial, serving, wait_for_rows, written_rows
+from serve_rig import FIRST, SIZE, Front, after_the_guest, ask, boot_disk, cpu_seconds, disk, end, frontend, hear, machine, say, serial, serving, wait_for_rows, written_rows
 
 
 # ---- The command --------------------------------------------------------------------------------
@@ -299,21 +299,6 @@ def stats_shape(d):
         if name.endswith('histogram'):
             same(len(histogram['bins']), len(histogram['boundaries']) + 1, name)
             check(histogram['boundaries'] == sorted(set(histogram['boundaries'])), name)
-
-
-def say(sock, number, payload=b'', fds=()):
-    """A message of a frontend."""
-    data = struct.pack('<III', number, 1, len(payload)) + payload
-    if fds:
-        socket.send_fds(sock, [data], list(fds))
-    else:
-        sock.sendall(data)
-
-
-def hear(sock):
-    sock.settimeout(harness.WAIT)
-    number, _, length = struct.unpack('<III', sock.recv(12, socket.MSG_WAITALL))
-    return number, sock.recv(length, socket.MSG_WAITALL) if length else b''
 
 
 def capacity(sock):
