@@ -261,6 +261,14 @@ void job_step_verifying(struct bpull_disk *disk)
 	engine_rerun(disk->engine);
 }
 
+/* A backing file that may be written to owes a barrier from the beginning, also where its job had
+ * nothing to write there, and one that still owes it goes to no later job. */
+static bool settle_node(struct bpull_disk *disk)
+{
+	return !disk->nodes.of || commit_is_clean(disk) ||
+	       disk_settle_on(disk, &disk->job.down.n_settles.own);
+}
+
 /* The dropped files are their owners' as soon as the link is gone. So requests that may use them
  * end before the header is written; a guest's later requests don't wait for that. */
 void job_step_detaching(struct bpull_disk *disk)
@@ -281,8 +289,8 @@ void job_step_detaching(struct bpull_disk *disk)
 			job_conclude(disk, BPULL_JOB_COMPLETED);
 		return;
 	}
-	if (!job_close_dropped(disk) || !mixed_clear(disk) || !job_finish_flatten(disk) ||
-	    !down_rest(disk) || !job_rest_node(disk))
+	if (!job_close_dropped(disk) || !settle_node(disk) || !mixed_clear(disk) ||
+	    !job_finish_flatten(disk) || !down_rest(disk) || !job_rest_node(disk))
 		return;
 	job_conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
 }
@@ -300,14 +308,6 @@ void job_step_begin_unwinding(struct bpull_disk *disk)
 	chain_show_all(disk_opened(disk)->chain);
 	guest_end_drop(disk);
 	commit_keep_link(disk);
-}
-
-/* The backing file whose link a commit was to change: a file that may be written to owes a barrier
- * from the beginning, and one that still owes it goes to no later job. */
-static bool settle_linked_node(struct bpull_disk *disk)
-{
-	return !down_is_on(disk) || !disk->nodes.of ||
-	       disk_settle_on(disk, &disk->job.down.n_settles.own);
 }
 
 void job_step_unwinding(struct bpull_disk *disk)
@@ -329,7 +329,7 @@ void job_step_unwinding(struct bpull_disk *disk)
 	    !disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
 	    commit_is_running(disk) && !commit_is_stalled(disk))
 		return;
-	if (!settle_linked_node(disk) || (commit_is_clean(disk) && !job_reclaim(disk)))
+	if (!settle_node(disk) || (commit_is_clean(disk) && !job_reclaim(disk)))
 		return;
 	if (commit_is_stalled(disk))
 		job_say_uncommitted(disk, commit_stall_error(disk));

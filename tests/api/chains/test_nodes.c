@@ -94,6 +94,24 @@ Test(nodes, an_aborted_compaction_leaves_the_chain_and_goes_on_later)
 	nodes_expect_image("top", "qcow2");
 }
 
+/* Between two neighbours there is nothing to copy, and no write could have failed. */
+Test(nodes, a_compaction_of_nothing_refuses_no_later_one)
+{
+	struct bpull_disk *disk;
+
+	nodes_make_chain("qcow2");
+	disk = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+	nodes_start(disk, (struct bpull_job_options){ .top = "a", .base = "b" });
+	cr_assert_eq(nodes_work_until_over(disk, 1), BPULL_JOB_COMPLETED);
+	cr_assert_eq(bpull_disk_depth(disk), 5);
+	nodes_start(disk, (struct bpull_job_options){ .top = "a", .base = "base" });
+	cr_assert_eq(nodes_work_until_over(disk, 2), BPULL_JOB_COMPLETED);
+	cr_assert_eq(bpull_disk_depth(disk), 3);
+	nodes_expect_disk(disk);
+	bpull_disk_close(disk);
+	nodes_expect_image("top", "qcow2");
+}
+
 Test(nodes, what_another_has_open_is_not_compacted)
 {
 	struct bpull_job_options o = { .size = sizeof(o) };
