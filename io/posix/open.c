@@ -172,10 +172,11 @@ int posix_create(const char *name, mode_t mode, struct file **out, struct err *e
 	return rc;
 }
 
-/* File systems differ in how they refuse, and old kernels take it for the directory's opening. */
+/* File systems differ in how they refuse, and old kernels take it for the directory's opening.
+ * EPERM is an immutable directory's, which takes no file with a name either. */
 static bool has_no_unnamed(int code)
 {
-	return code == EISDIR || code == ENOENT || posix_is_refused(-code);
+	return code == EISDIR || code == ENOENT || (code != EPERM && posix_is_refused(-code));
 }
 
 int posix_create_unnamed(int dir_fd, const char *name, mode_t mode, struct file **out,

@@ -41,8 +41,9 @@ def no_new_file(d):
     """As in one that is marked immutable: EPERM, which is no refusal of ours."""
     for name in 'new.img', 'none/new.img':
         os.makedirs(os.path.dirname(f'{d}/{name}'), exist_ok=True)
-        result, _ = strace.run(harness.blockpull, 'create', '-f', 'qcow2', f'{d}/{name}', '1M', path=f'{d}/{name}',
-                               inject=['openat:error=EPERM'])
+        result, log = strace.run(harness.blockpull, 'create', '-f', 'qcow2', f'{d}/{name}', '1M', path=os.path.dirname(f'{d}/{name}'),
+                                 inject=['openat:error=EPERM'])
+        check(any('O_TMPFILE' in line and 'INJECTED' in line for line in log), f'the file itself was not refused: {log}')
         same(result.rc, FAILED, f'exit code: {result}')
         check(name in result.err and 'does not allow creating' in result.err, str(result))
         check(not os.path.exists(f'{d}/{name}'), 'a file is there')
