@@ -14,8 +14,6 @@
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 
-#define COLD_MAX_ROUNDS 1000
-
 const char cold_help[] =
 	"Usage: blockpull-bench cold [OPTION...]\n"
 	"\n"
@@ -57,30 +55,6 @@ static const char *const cold_methods[] = { "device", "blockpull", "ceiling", "r
 
 /* ---- the result ---- */
 
-/* Of all rounds of a method. */
-struct cold_summary {
-	uint64_t min_ns, median_ns, max_ns, cpu_ns, rss_len;
-};
-
-static struct cold_summary cold_summarize(const struct cold *c, unsigned method)
-{
-	uint64_t values[COLD_MAX_ROUNDS];
-	struct cold_summary s = { 0 };
-
-	for (uint64_t i = 0; i < c->rounds; i++) {
-		values[i] = c->costs[method][i].cpu_ns;
-		if (c->costs[method][i].rss_len > s.rss_len)
-			s.rss_len = c->costs[method][i].rss_len;
-	}
-	s.cpu_ns = timed_median(values, c->rounds);
-	for (uint64_t i = 0; i < c->rounds; i++)
-		values[i] = c->costs[method][i].wall_ns;
-	s.median_ns = timed_median(values, c->rounds);
-	s.min_ns = values[0];
-	s.max_ns = values[c->rounds - 1];
-	return s;
-}
-
 static void cold_add_double(struct json_object *to, const char *name, double value)
 {
 	json_object_object_add(to, name, json_object_new_double(value));
@@ -94,7 +68,7 @@ static void cold_add_u64(struct json_object *to, const char *name, uint64_t valu
 static struct json_object *cold_json_method(const struct cold *c, unsigned method, uint64_t unit_ns)
 {
 	struct json_object *object = json_object_new_object(), *runs = json_object_new_array();
-	struct cold_summary s = cold_summarize(c, method);
+	struct timed_summary s = timed_summarize(c->costs[method], c->rounds);
 
 	for (uint64_t i = 0; i < c->rounds; i++) {
 		struct json_object *run = json_object_new_object();
@@ -119,7 +93,7 @@ static int cold_print_json(const struct cold *c)
 {
 	struct json_object *head = machine_head("cold"), *o = json_object_new_object(),
 			   *all = json_object_new_object();
-	uint64_t unit_ns = cold_summarize(c, COLD_DEVICE).median_ns;
+	uint64_t unit_ns = timed_summarize(c->costs[COLD_DEVICE], c->rounds).median_ns;
 
 	json_object_object_add(o, "base", json_object_new_string(cold_formats[c->base_format]));
 	cold_add_u64(o, "data_bytes", scene_moved_len(&c->scene));
@@ -134,7 +108,7 @@ static int cold_print_json(const struct cold *c)
 
 static void cold_print_text(const struct cold *c)
 {
-	uint64_t unit_ns = cold_summarize(c, COLD_DEVICE).median_ns;
+	uint64_t unit_ns = timed_summarize(c->costs[COLD_DEVICE], c->rounds).median_ns;
 	char data[SIZE_TEXT_CAP];
 
 	printf("a %s base of %s, not in the page cache, %llu rounds; seconds until durable\n",
@@ -142,7 +116,7 @@ static void cold_print_text(const struct cold *c)
 	       (unsigned long long)c->rounds);
 	printf("  %-10s %8s %8s %8s %9s %8s\n", "", "min", "median", "max", "x device", "CPU s");
 	for (unsigned m = 0; m < c->n_methods; m++) {
-		struct cold_summary s = cold_summarize(c, m);
+		struct timed_summary s = timed_summarize(c->costs[m], c->rounds);
 
 		printf("  %-10s %8.3f %8.3f %8.3f %9.2f %8.2f\n", cold_methods[m],
 		       (double)s.min_ns / 1e9, (double)s.median_ns / 1e9, (double)s.max_ns / 1e9,
@@ -170,7 +144,7 @@ static int cold_take(void *opaque, int option)
 					      optarg);
 		c->scene.cluster_size = (uint32_t)value;
 		return code;
-	case OPT_ROUNDS: return commands_count("cold", "--rounds", 1, COLD_MAX_ROUNDS, &c->rounds);
+	case OPT_ROUNDS: return commands_count("cold", "--rounds", 1, TIMED_MAX_ROUNDS, &c->rounds);
 	case OPT_DIR: c->dir = optarg; return 0;
 	case OPT_JSON: c->json = true; return 0;
 	default: return EXIT_CODE_USAGE;
@@ -196,9 +170,9 @@ static int cold_run(struct cold *c)
 {
 	int code = 0;
 
-	c->past_cache_len = timed_shared(COLD_MAX_ROUNDS * sizeof(*c->past_cache_len));
+	c->past_cache_len = timed_shared(TIMED_MAX_ROUNDS * sizeof(*c->past_cache_len));
 	for (unsigned i = 0; i < c->n_methods && !code; i++) {
-		c->costs[i] = timed_shared(COLD_MAX_ROUNDS * sizeof(struct timed_cost));
+		c->costs[i] = timed_shared(TIMED_MAX_ROUNDS * sizeof(struct timed_cost));
 		code = c->costs[i] && c->past_cache_len ? 0 : EXIT_CODE_FAILED;
 	}
 	if (!code)

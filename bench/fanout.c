@@ -114,28 +114,23 @@ static int fanout_one_run(struct fanout_bench *b, enum fanout_way way, uint64_t 
 
 /* Of all rounds of a way. */
 struct fanout_summary {
-	uint64_t min_ns, median_ns, max_ns, cpu_ns;
+	struct timed_summary timed;
 	uint64_t read_len, n_reads; /* the most */
 };
 
 static struct fanout_summary fanout_summarize(const struct fanout_bench *b, enum fanout_way way)
 {
-	uint64_t values[MAX_ROUNDS];
+	struct timed_cost costs[MAX_ROUNDS];
 	struct fanout_summary s = { 0 };
 
 	for (uint64_t i = 0; i < b->rounds; i++) {
 		const struct fanout_cost *cost = &b->costs[way][i];
 
-		values[i] = cost->timed.cpu_ns;
+		costs[i] = cost->timed;
 		s.read_len = cost->read_len > s.read_len ? cost->read_len : s.read_len;
 		s.n_reads = cost->n_reads > s.n_reads ? cost->n_reads : s.n_reads;
 	}
-	s.cpu_ns = timed_median(values, b->rounds);
-	for (uint64_t i = 0; i < b->rounds; i++)
-		values[i] = b->costs[way][i].timed.wall_ns;
-	s.median_ns = timed_median(values, b->rounds);
-	s.min_ns = values[0];
-	s.max_ns = values[b->rounds - 1];
+	s.timed = timed_summarize(costs, b->rounds);
 	return s;
 }
 
@@ -161,11 +156,11 @@ static struct json_object *fanout_json_way(const struct fanout_bench *b, enum fa
 		json_object_object_add(run, "reads", json_object_new_uint64(cost->n_reads));
 		json_object_array_add(runs, run);
 	}
-	fanout_add(object, "min_seconds", s.min_ns / 1e9);
-	fanout_add(object, "median_seconds", s.median_ns / 1e9);
-	fanout_add(object, "max_seconds", s.max_ns / 1e9);
-	fanout_add(object, "ratio", (double)s.median_ns / unit_ns);
-	fanout_add(object, "cpu_seconds", s.cpu_ns / 1e9);
+	fanout_add(object, "min_seconds", s.timed.min_ns / 1e9);
+	fanout_add(object, "median_seconds", s.timed.median_ns / 1e9);
+	fanout_add(object, "max_seconds", s.timed.max_ns / 1e9);
+	fanout_add(object, "ratio", (double)s.timed.median_ns / unit_ns);
+	fanout_add(object, "cpu_seconds", s.timed.cpu_ns / 1e9);
 	json_object_object_add(object, "read_bytes", json_object_new_uint64(s.read_len));
 	fanout_add(object, "read_of_base", (double)s.read_len / b->f.data_len);
 	json_object_object_add(object, "runs", runs);
@@ -176,7 +171,7 @@ static int fanout_print_json(const struct fanout_bench *b)
 {
 	struct json_object *head = machine_head("fanout"), *o = json_object_new_object(),
 			   *all = json_object_new_object();
-	uint64_t unit_ns = fanout_summarize(b, FANOUT_COPIES).median_ns;
+	uint64_t unit_ns = fanout_summarize(b, FANOUT_COPIES).timed.median_ns;
 
 	json_object_object_add(o, "format", json_object_new_string(bpull_format_name(b->f.format)));
 	json_object_object_add(o, "images", json_object_new_uint64(b->f.n_images));
@@ -193,7 +188,7 @@ static int fanout_print_json(const struct fanout_bench *b)
 static void fanout_print_text(const struct fanout_bench *b)
 {
 	char size[SIZE_TEXT_CAP];
-	uint64_t unit_ns = fanout_summarize(b, FANOUT_COPIES).median_ns;
+	uint64_t unit_ns = fanout_summarize(b, FANOUT_COPIES).timed.median_ns;
 
 	printf("%llu overlays (%s) on a base of %s, %llu rounds; seconds until durable\n",
 	       (unsigned long long)b->f.n_images, bpull_format_name(b->f.format),
@@ -204,8 +199,8 @@ static void fanout_print_text(const struct fanout_bench *b)
 		struct fanout_summary s = fanout_summarize(b, way);
 
 		printf("  %-10s %8.3f %8.3f %8.3f %9.2f %8.2f %12.3f", fanout_ways[way],
-		       s.min_ns / 1e9, s.median_ns / 1e9, s.max_ns / 1e9,
-		       (double)s.median_ns / unit_ns, s.cpu_ns / 1e9,
+		       s.timed.min_ns / 1e9, s.timed.median_ns / 1e9, s.timed.max_ns / 1e9,
+		       (double)s.timed.median_ns / unit_ns, s.timed.cpu_ns / 1e9,
 		       (double)s.read_len / b->f.data_len);
 		if (s.n_reads)
 			printf(" %8llu\n", (unsigned long long)s.n_reads);

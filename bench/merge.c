@@ -25,8 +25,6 @@
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 
-#define MERGE_MAX_ROUNDS 1000
-
 #define MERGE_HELP                                                                              \
 	"  --pattern WORD     the data: dense (default), or scattered: 64 KiB here and there\n" \
 	"  --data SIZE        what is moved (default: 1G)\n"                                    \
@@ -85,18 +83,15 @@ static const char *const merge_methods[] = { "blockpull", "ceiling", "qemu", "ke
 
 /* ---- what is printed ---- */
 
-static uint64_t merge_median_ns(const struct merge *m, unsigned method)
+static struct timed_summary merge_summarize(const struct merge *m, unsigned method)
 {
-	uint64_t values[MERGE_MAX_ROUNDS];
-
-	for (uint64_t i = 0; i < m->rounds; i++)
-		values[i] = m->costs[method][i].wall_ns;
-	return timed_median(values, m->rounds);
+	return timed_summarize(m->costs[method], m->rounds);
 }
 
 static struct json_object *merge_json_method(const struct merge *m, unsigned method)
 {
 	struct json_object *object = json_object_new_object(), *runs = json_object_new_array();
+	uint64_t median_ns = merge_summarize(m, method).median_ns;
 
 	for (uint64_t i = 0; i < m->rounds; i++) {
 		struct json_object *run = json_object_new_object();
@@ -112,10 +107,11 @@ static struct json_object *merge_json_method(const struct merge *m, unsigned met
 		json_object_array_add(runs, run);
 	}
 	json_object_object_add(object, "median_seconds",
-			       json_object_new_double((double)merge_median_ns(m, method) / 1e9));
-	json_object_object_add(object, "ratio",
-			       json_object_new_double((double)merge_median_ns(m, method) /
-						      (double)merge_median_ns(m, MERGE_CEILING)));
+			       json_object_new_double((double)median_ns / 1e9));
+	json_object_object_add(
+		object, "ratio",
+		json_object_new_double((double)median_ns /
+				       (double)merge_summarize(m, MERGE_CEILING).median_ns));
 	json_object_object_add(object, "runs", runs);
 	return object;
 }
@@ -141,7 +137,7 @@ static int merge_print_json(const struct merge *m)
 static void merge_print_text(const struct merge *m)
 {
 	char moved[SIZE_TEXT_CAP], size[SIZE_TEXT_CAP];
-	uint64_t unit_ns = merge_median_ns(m, MERGE_CEILING);
+	uint64_t unit_ns = merge_summarize(m, MERGE_CEILING).median_ns;
 
 	printf("%s, %s, %s to move of a disk of %s, %llu rounds; seconds until durable\n", m->verb,
 	       merge_patterns[m->pattern], size_text(m->data_len, moved), size_text(m->size, size),
@@ -149,16 +145,10 @@ static void merge_print_text(const struct merge *m)
 	printf("  %-10s %8s %8s %8s %9s\n", "", "min", "median", "max", "x ceiling");
 	for (unsigned i = 0; i < m->n_methods; i++) {
 		enum merge_method method = m->methods[i];
-		uint64_t median_ns = merge_median_ns(m, method), min_ns = UINT64_MAX, max_ns = 0;
+		struct timed_summary s = merge_summarize(m, method);
 
-		for (uint64_t k = 0; k < m->rounds; k++) {
-			uint64_t ns = m->costs[method][k].wall_ns;
-
-			min_ns = ns < min_ns ? ns : min_ns;
-			max_ns = ns > max_ns ? ns : max_ns;
-		}
-		printf("  %-10s %8.3f %8.3f %8.3f %9.2f\n", merge_methods[method], min_ns / 1e9,
-		       median_ns / 1e9, max_ns / 1e9, (double)median_ns / unit_ns);
+		printf("  %-10s %8.3f %8.3f %8.3f %9.2f\n", merge_methods[method], s.min_ns / 1e9,
+		       s.median_ns / 1e9, s.max_ns / 1e9, (double)s.median_ns / unit_ns);
 	}
 }
 
@@ -184,7 +174,7 @@ static int merge_take(void *opaque, int option)
 		m->cluster_size = (uint32_t)value;
 		return code;
 	case OPT_ROUNDS:
-		return commands_count(m->verb, "--rounds", 1, MERGE_MAX_ROUNDS, &m->rounds);
+		return commands_count(m->verb, "--rounds", 1, TIMED_MAX_ROUNDS, &m->rounds);
 	case OPT_DIR: m->dir = optarg; return 0;
 	case OPT_JSON: m->json = true; return 0;
 	case OPT_KEEP: m->keeps = true; return 0;
@@ -215,7 +205,7 @@ static int merge_run(struct merge *m)
 	for (unsigned i = 0; i < m->n_methods && !code; i++) {
 		struct timed_cost **costs = &m->costs[m->methods[i]];
 
-		*costs = timed_shared(MERGE_MAX_ROUNDS * sizeof(**costs));
+		*costs = timed_shared(TIMED_MAX_ROUNDS * sizeof(**costs));
 		code = *costs ? 0 : complain_system("memory");
 	}
 	if (!code)

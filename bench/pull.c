@@ -21,10 +21,9 @@
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 
-#define MAX_ROUNDS 1000
-#define N_SAMPLES  65536
-#define SAMPLE_MS  10
-#define STEP_NS    UINT64_C(100000000)
+#define N_SAMPLES 65536
+#define SAMPLE_MS 10
+#define STEP_NS   UINT64_C(100000000)
 
 const char pull_help[] =
 	"Usage: blockpull-bench pull [OPTION...]\n"
@@ -178,30 +177,6 @@ static int pull_one_run(struct bench *b, unsigned method, uint64_t round)
 	return code;
 }
 
-/* Of all rounds of a method. */
-struct summary {
-	uint64_t min_ns, median_ns, max_ns, cpu_ns, rss_len;
-};
-
-static struct summary pull_summarize(const struct bench *b, unsigned method)
-{
-	uint64_t values[MAX_ROUNDS];
-	struct summary s = { 0 };
-
-	for (uint64_t i = 0; i < b->rounds; i++) {
-		values[i] = b->costs[method][i].cpu_ns;
-		if (b->costs[method][i].rss_len > s.rss_len)
-			s.rss_len = b->costs[method][i].rss_len;
-	}
-	s.cpu_ns = timed_median(values, b->rounds);
-	for (uint64_t i = 0; i < b->rounds; i++)
-		values[i] = b->costs[method][i].wall_ns;
-	s.median_ns = timed_median(values, b->rounds);
-	s.min_ns = values[0];
-	s.max_ns = values[b->rounds - 1];
-	return s;
-}
-
 static double pull_gib(const struct bench *b)
 {
 	return (double)scene_moved_len(&b->scene) / (1 << 30);
@@ -221,7 +196,7 @@ static struct json_object *pull_json_method(const struct bench *b, unsigned meth
 					    uint64_t unit_ns)
 {
 	struct json_object *object = json_object_new_object(), *runs = json_object_new_array();
-	struct summary s = pull_summarize(b, method);
+	struct timed_summary s = timed_summarize(b->costs[method], b->rounds);
 
 	for (uint64_t i = 0; i < b->rounds; i++) {
 		const struct timed_cost *cost = &b->costs[method][i];
@@ -247,7 +222,7 @@ static int pull_print_json(const struct bench *b)
 {
 	struct json_object *head = machine_head("pull"), *o = json_object_new_object(),
 			   *all = json_object_new_object();
-	uint64_t unit_ns = pull_summarize(b, CEILING).median_ns;
+	uint64_t unit_ns = timed_summarize(b->costs[CEILING], b->rounds).median_ns;
 
 	json_object_object_add(o, "format",
 			       json_object_new_string(bpull_format_name(b->scene.format)));
@@ -268,7 +243,7 @@ static int pull_print_json(const struct bench *b)
 static void pull_print_text(const struct bench *b)
 {
 	char moved[SIZE_TEXT_CAP], size[SIZE_TEXT_CAP];
-	uint64_t unit_ns = pull_summarize(b, CEILING).median_ns;
+	uint64_t unit_ns = timed_summarize(b->costs[CEILING], b->rounds).median_ns;
 
 	printf("%s, %s, %s to move of a disk of %s, %llu rounds; seconds until durable\n",
 	       bpull_format_name(b->scene.format), patterns[b->scene.pattern],
@@ -277,7 +252,7 @@ static void pull_print_text(const struct bench *b)
 	printf("  %-10s %8s %8s %8s %9s %10s %9s\n", "", "min", "median", "max", "x ceiling",
 	       "CPU s/GiB", "peak MiB");
 	for (unsigned m = 0; m < N_METHODS; m++) {
-		struct summary s = pull_summarize(b, m);
+		struct timed_summary s = timed_summarize(b->costs[m], b->rounds);
 
 		printf("  %-10s %8.3f %8.3f %8.3f %9.2f %10.2f %9.1f\n", methods[m], s.min_ns / 1e9,
 		       s.median_ns / 1e9, s.max_ns / 1e9, (double)s.median_ns / unit_ns,
@@ -313,7 +288,7 @@ static int pull_take_option(void *bench, int option)
 		b->scene.cluster_size = (uint32_t)value;
 		break;
 	case OPT_ROUNDS:
-		code = commands_count("pull", "--rounds", 1, MAX_ROUNDS, &b->rounds);
+		code = commands_count("pull", "--rounds", 1, TIMED_MAX_ROUNDS, &b->rounds);
 		break;
 	case OPT_SPEED: code = commands_rate("pull", "--speed", &b->speed); break;
 	case OPT_DIR: b->dir = optarg; break;
@@ -345,7 +320,7 @@ int pull_main(int argc, char **argv)
 		return code;
 	for (unsigned m = 0; m < N_METHODS && !code; m++) {
 		b.series[m] = series_new(N_SAMPLES);
-		b.costs[m] = timed_shared(MAX_ROUNDS * sizeof(struct timed_cost));
+		b.costs[m] = timed_shared(TIMED_MAX_ROUNDS * sizeof(struct timed_cost));
 		if (!b.series[m] || !b.costs[m])
 			code = EXIT_CODE_FAILED;
 	}

@@ -52,6 +52,25 @@ uint64_t timed_median(uint64_t *values, uint64_t n)
 	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
+struct timed_summary timed_summarize(const struct timed_cost *costs, uint64_t n)
+{
+	uint64_t values[TIMED_MAX_ROUNDS];
+	struct timed_summary s = { 0 };
+
+	for (uint64_t i = 0; i < n; i++) {
+		values[i] = costs[i].cpu_ns;
+		if (costs[i].rss_len > s.rss_len)
+			s.rss_len = costs[i].rss_len;
+	}
+	s.cpu_ns = timed_median(values, n);
+	for (uint64_t i = 0; i < n; i++)
+		values[i] = costs[i].wall_ns;
+	s.median_ns = timed_median(values, n);
+	s.min_ns = values[0];
+	s.max_ns = values[n - 1];
+	return s;
+}
+
 static uint64_t timed_ns_of(struct timeval t)
 {
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_usec * 1000;
