@@ -129,21 +129,11 @@ static void cold_print_text(const struct cold *c)
 static int cold_take(void *opaque, int option)
 {
 	struct cold *c = opaque;
-	uint64_t value;
-	int code = 0;
 
 	switch (option) {
 	case OPT_BASE: return commands_word("cold", "--base", cold_formats, 2, &c->base_format);
 	case OPT_DATA: return commands_size("cold", "--data", &c->scene.data_len);
-	case OPT_CLUSTER:
-		code = commands_size("cold", "--cluster-size", &value);
-		if (!code && (value < 4096 || value > 2 << 20 || (value & (value - 1))))
-			code = complain_usage("cold",
-					      "--cluster-size '%s': a power of two from 4K to 2M "
-					      "is wanted",
-					      optarg);
-		c->scene.cluster_size = (uint32_t)value;
-		return code;
+	case OPT_CLUSTER: return commands_cluster("cold", &c->scene.cluster_size);
 	case OPT_ROUNDS: return commands_count("cold", "--rounds", 1, TIMED_MAX_ROUNDS, &c->rounds);
 	case OPT_DIR: c->dir = optarg; return 0;
 	case OPT_JSON: c->json = true; return 0;

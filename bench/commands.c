@@ -59,6 +59,19 @@ int commands_count(const char *command, const char *option, uint64_t min, uint64
 	return 0;
 }
 
+int commands_cluster(const char *command, uint32_t *bytes)
+{
+	uint64_t value = 0;
+	int code = commands_size(command, "--cluster-size", &value);
+
+	if (!code && (value < 4096 || value > 2 << 20 || (value & (value - 1))))
+		code = complain_usage(command,
+				      "--cluster-size '%s': a power of two from 4K to 2M is wanted",
+				      optarg);
+	*bytes = (uint32_t)value;
+	return code;
+}
+
 int commands_word(const char *command, const char *option, const char *const *words, unsigned n,
 		  unsigned *which)
 {

@@ -54,6 +54,8 @@ int commands_size(const char *command, const char *option, uint64_t *bytes);
 int commands_rate(const char *command, const char *option, uint64_t *bytes);
 int commands_count(const char *command, const char *option, uint64_t min, uint64_t max,
 		   uint64_t *value);
+/* --cluster-size. */
+int commands_cluster(const char *command, uint32_t *bytes);
 /* One of n words, as its index. */
 int commands_word(const char *command, const char *option, const char *const *words, unsigned n,
 		  unsigned *which);

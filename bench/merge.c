@@ -157,22 +157,12 @@ static void merge_print_text(const struct merge *m)
 static int merge_take(void *opaque, int option)
 {
 	struct merge *m = opaque;
-	uint64_t value;
-	int code = 0;
 
 	switch (option) {
 	case OPT_PATTERN:
 		return commands_word(m->verb, "--pattern", merge_patterns, 2, &m->pattern);
 	case OPT_DATA: return commands_size(m->verb, "--data", &m->data_len);
-	case OPT_CLUSTER:
-		code = commands_size(m->verb, "--cluster-size", &value);
-		if (!code && (value < 4096 || value > 2 << 20 || (value & (value - 1))))
-			code = complain_usage(m->verb,
-					      "--cluster-size '%s': a power of two from 4K to 2M "
-					      "is wanted",
-					      optarg);
-		m->cluster_size = (uint32_t)value;
-		return code;
+	case OPT_CLUSTER: return commands_cluster(m->verb, &m->cluster_size);
 	case OPT_ROUNDS:
 		return commands_count(m->verb, "--rounds", 1, TIMED_MAX_ROUNDS, &m->rounds);
 	case OPT_DIR: m->dir = optarg; return 0;

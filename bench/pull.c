@@ -263,7 +263,6 @@ static void pull_print_text(const struct bench *b)
 static int pull_take_option(void *bench, int option)
 {
 	struct bench *b = bench;
-	uint64_t value;
 	unsigned which;
 	int code = 0;
 
@@ -278,15 +277,7 @@ static int pull_take_option(void *bench, int option)
 		break;
 	case OPT_DATA: code = commands_size("pull", "--data", &b->scene.data_len); break;
 	case OPT_SIZE: code = commands_size("pull", "--size", &b->scene.size); break;
-	case OPT_CLUSTER:
-		code = commands_size("pull", "--cluster-size", &value);
-		if (!code && (value < 4096 || value > 2 << 20 || (value & (value - 1))))
-			code = complain_usage("pull",
-					      "--cluster-size '%s': a power of two from 4K "
-					      "to 2M is wanted",
-					      optarg);
-		b->scene.cluster_size = (uint32_t)value;
-		break;
+	case OPT_CLUSTER: code = commands_cluster("pull", &b->scene.cluster_size); break;
 	case OPT_ROUNDS:
 		code = commands_count("pull", "--rounds", 1, TIMED_MAX_ROUNDS, &b->rounds);
 		break;
