@@ -17,7 +17,7 @@
 
 #include "bench/cold.h"
 #include "bench/rig/complain.h"
-#include "bench/rig/copies.h"
+#include "bench/rig/ends.h"
 #include "bench/rig/place.h"
 #include "tools/words/exit_code.h"
 
@@ -32,27 +32,21 @@ static const char *const base_names[] = { "base", "layered" };
 static int cold_pull_image(const char *name, struct bpull_job_info *info)
 {
 	struct bpull_error error = { 0 };
-	struct bpull_event event = { 0 };
 	struct bpull_engine *engine = NULL;
 	struct bpull_disk *disk = NULL;
 	int rc = bpull_engine_open(NULL, &engine, &error);
+	int code;
 
 	if (!rc)
 		rc = bpull_disk_open(engine, name, NULL, &disk, &error);
 	if (!rc)
 		rc = bpull_job_start(disk, NULL, &error);
-	while (!rc && !event.disk) {
-		int n = bpull_engine_wait(engine, &event, 1, -1);
-
-		rc = n < 0 ? n : 0;
-	}
-	if (!rc)
+	code = rc ? complain_library("pull", &error, rc) : ends_wait_job(engine, "pull");
+	if (!code)
 		bpull_job_get_info(disk, info);
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
-	if (!rc && event.status != BPULL_JOB_COMPLETED)
-		return complain(EXIT_CODE_FAILED, "pull: %s", event.message);
-	return rc ? complain_library("pull", &error, rc) : 0;
+	return code;
 }
 
 /* A qcow2 base is what a pull made of an overlay on the raw one. */
@@ -144,11 +138,9 @@ static int cold_pull(void *opaque)
 static int cold_copy(void *opaque)
 {
 	struct copies_job job = { .method = COPIES_CEILING, .from = "packed", .to = "copy" };
-	const char *what = NULL;
-	int rc = copies_run(&job, &what);
 
 	(void)opaque;
-	return rc ? complain(exit_code_of_error(rc), "plain copy: %s: %s", what, strerror(-rc)) : 0;
+	return ends_copy(&job);
 }
 
 bool cold_has_qemu(void)

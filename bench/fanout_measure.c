@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "bench/rig/complain.h"
-#include "bench/rig/copies.h"
+#include "bench/rig/ends.h"
 #include "bench/rig/place.h"
 #include "bench/rig/scene.h"
 #include "bench/rig/slow_base.h"
@@ -92,18 +92,12 @@ static int fanout_start(const struct fanout_work *w, struct slow_base *base, str
 
 static int fanout_wait(const struct fanout_work *w, struct fanout_pulls *p)
 {
-	for (uint64_t n_done = 0; n_done < p->n;) {
-		struct bpull_event event;
-		int n = bpull_engine_wait(p->engine, &event, 1, -1);
+	for (uint64_t n_done = 0; n_done < p->n; n_done++) {
+		int code = ends_wait_job(p->engine, "pull");
 
-		if (n < 0)
-			return complain_library("pull", NULL, n);
-		if (n != 1 || event.type != BPULL_EVENT_JOB)
-			continue;
-		if (event.status != BPULL_JOB_COMPLETED)
-			return complain(EXIT_CODE_FAILED, "pull: %s", event.message);
+		if (code)
+			return code;
 		fanout_note_end(w->counts);
-		n_done++;
 	}
 	return 0;
 }
@@ -149,13 +143,12 @@ static int fanout_copy(const struct fanout_work *w)
 {
 	char name[16];
 	struct copies_job job = { .method = COPIES_REF, .from = "base", .to = name };
-	const char *what = NULL;
-	int rc;
+	int code;
 
 	fanout_image_name(name, w->from);
-	rc = copies_run(&job, &what);
-	if (rc)
-		return complain(exit_code_of_error(rc), "plain copy: %s: %s", what, strerror(-rc));
+	code = ends_copy(&job);
+	if (code)
+		return code;
 	atomic_fetch_add(&w->counts->read_len, w->f->data_len);
 	fanout_note_end(w->counts);
 	return 0;

@@ -16,7 +16,6 @@
 #include "bench/commands.h"
 #include "bench/merge.h"
 #include "bench/rig/complain.h"
-#include "bench/rig/copies.h"
 #include "bench/rig/machine.h"
 #include "bench/rig/place.h"
 #include "bench/rig/qsd.h"

@@ -10,7 +10,7 @@
 #include "bench/commands.h"
 #include "bench/merge.h"
 #include "bench/rig/complain.h"
-#include "bench/rig/copies.h"
+#include "bench/rig/ends.h"
 #include "bench/rig/place.h"
 #include "bench/rig/qsd.h"
 #include "bench/rig/scene.h"
@@ -112,11 +112,11 @@ static int merge_refresh(const struct merge *m)
 static int merge_by_job(const struct merge *m, uint32_t flags)
 {
 	struct bpull_job_options job = { .size = sizeof(job), .base = "low", .flags = flags };
-	struct bpull_event event = { 0 };
 	struct bpull_error error = { 0 };
 	struct bpull_engine *engine = NULL;
 	struct bpull_disk *disk = NULL;
 	int rc = bpull_engine_open(NULL, &engine, &error);
+	int code;
 
 	if (m->is_commit)
 		job.type = BPULL_JOB_TYPE_COMMIT;
@@ -124,16 +124,10 @@ static int merge_by_job(const struct merge *m, uint32_t flags)
 		rc = bpull_disk_open(engine, m->is_commit ? "mid" : "upper", NULL, &disk, &error);
 	if (!rc)
 		rc = bpull_job_start(disk, &job, &error);
-	while (!rc && (!event.disk || event.status == BPULL_JOB_READY)) {
-		int n = bpull_engine_wait(engine, &event, 1, -1);
-
-		rc = n < 0 ? n : 0;
-	}
-	if (!rc && event.status != BPULL_JOB_COMPLETED)
-		return complain(EXIT_CODE_FAILED, "blockpull: %s", event.message);
+	code = rc ? complain_library("blockpull", &error, rc) : ends_wait_job(engine, "blockpull");
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
-	return rc ? complain_library("blockpull", &error, rc) : 0;
+	return code;
 }
 
 static int merge_with_blockpull(void *opaque)
@@ -177,11 +171,9 @@ static int merge_with_qemu(void *opaque)
 static int merge_with_copy(void *opaque)
 {
 	struct copies_job job = { .method = COPIES_CEILING, .from = "packed", .to = "copy" };
-	const char *what = NULL;
-	int rc = copies_run(&job, &what);
 
 	(void)opaque;
-	return rc ? complain(exit_code_of_error(rc), "plain copy: %s: %s", what, strerror(-rc)) : 0;
+	return ends_copy(&job);
 }
 
 /* ---- is the result right ---- */

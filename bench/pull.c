@@ -12,7 +12,7 @@
 
 #include "bench/commands.h"
 #include "bench/rig/complain.h"
-#include "bench/rig/copies.h"
+#include "bench/rig/ends.h"
 #include "bench/rig/machine.h"
 #include "bench/rig/place.h"
 #include "bench/rig/scene.h"
@@ -93,21 +93,15 @@ static int pull_wait_completed(struct bpull_engine *engine, struct bpull_disk *d
 			       struct series *s)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };
-	struct bpull_event event;
+	bool is_over = false;
+	int code = 0;
 
-	for (;;) {
-		int n = bpull_engine_wait(engine, &event, 1, SAMPLE_MS);
-
-		if (n < 0)
-			return complain_library("pull", NULL, n);
+	while (!code && !is_over) {
+		code = ends_of_job(engine, "pull", SAMPLE_MS, &is_over);
 		bpull_job_get_info(disk, &info);
 		series_add(s, timed_now_ns(), info.copied_bytes + info.cloned_bytes);
-		if (n == 1 && event.type == BPULL_EVENT_JOB) {
-			if (event.status == BPULL_JOB_COMPLETED)
-				return 0;
-			return complain(EXIT_CODE_FAILED, "pull: %s", event.message);
-		}
 	}
+	return code;
 }
 
 static int pull_once(void *opaque)
@@ -149,14 +143,13 @@ static int pull_copy_once(void *opaque)
 				  .to = "copy",
 				  .progress = pull_note_copied,
 				  .opaque = b };
-	const char *what = NULL;
-	int rc;
+	int code;
 
 	series_begin(b->series[CEILING], timed_now_ns());
-	rc = copies_run(&job, &what);
-	if (!rc) /* it is durable now */
+	code = ends_copy(&job);
+	if (!code) /* it is durable now */
 		pull_note_copied(b, scene_moved_len(&b->scene));
-	return rc ? complain(exit_code_of_error(rc), "plain copy: %s: %s", what, strerror(-rc)) : 0;
+	return code;
 }
 
 static int pull_one_run(struct bench *b, unsigned method, uint64_t round)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bench/rig/complain.h"
+#include "bench/rig/ends.h"
 #include "bench/rig/scene.h"
 #include "bench/rig/timed.h"
 #include "tools/words/exit_code.h"
@@ -123,21 +124,16 @@ static int limit_measure_run_jobs(struct jobs *jobs)
 {
 	uint64_t until_ns = jobs->run->series[0]->begin_ns + jobs->run->seconds * 1000000000;
 
-	while (timed_now_ns() < until_ns) {
-		uint64_t left_ms = (until_ns - timed_now_ns()) / 1000000 + 1;
-		struct bpull_event event;
-		int n = bpull_engine_wait(jobs->engine, &event, 1, (int)left_ms);
+	bool is_over = false;
+	int code = 0;
 
-		if (n < 0)
-			return complain_library("pull", NULL, n);
-		if (n != 1 || event.type != BPULL_EVENT_JOB)
-			continue;
-		if (event.status != BPULL_JOB_COMPLETED)
-			return complain(EXIT_CODE_FAILED, "pull: %s", event.message);
-		jobs->run->ended_early = true;
-		break;
+	while (!code && !is_over && timed_now_ns() < until_ns) {
+		uint64_t left_ms = (until_ns - timed_now_ns()) / 1000000 + 1;
+
+		code = ends_of_job(jobs->engine, "pull", (int)left_ms, &is_over);
 	}
-	return 0;
+	jobs->run->ended_early = is_over;
+	return code;
 }
 
 int limit_measure(struct limit_run *run)
