@@ -33,11 +33,6 @@ def start(d, *args, fds=None, writable=('top',)):
     return server, front, Qmp(f'{d}/c', server)
 
 
-def over(server, front):
-    front.over()
-    serve_rig.end(server)
-
-
 def hand(client, name, *paths, flags=os.O_RDWR):
     """getfd, with descriptors of these files."""
     fds = [os.open(path, flags) for path in paths]

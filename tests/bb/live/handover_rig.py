@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Servers of an image and frontends whose rings run, another program that has the image, and whether one may have it."""
+"""Another program that has an image, whether one may have it, and what a server says of that."""
 import os
 import select
 import subprocess
@@ -7,7 +7,6 @@ import time
 
 import harness
 from harness import check, same
-from serve_rig import Front, end, serving
 
 
 def is_free(image):
@@ -49,17 +48,3 @@ def heard(server, word):
         check(byte, f'the server ended before it said {word}')
         line = byte if line.endswith(b'\n') else line + byte
     return line.decode()
-
-
-def running(d, *args):
-    """A server that was started with these arguments, and a frontend whose rings run."""
-    server, front = serving(d, *args), Front(d)
-    front.runs()
-    return server, front
-
-
-def over(server, *fronts):
-    """All end in peace; how the server ended."""
-    for front in fronts:
-        front.over()
-    return end(server)

@@ -7,7 +7,6 @@ import json
 import os
 import threading
 
-import harness
 import images
 import serve_rig
 from harness import case, same
@@ -182,12 +181,9 @@ def write_down(name, lines):
 
 def serve(d, name, steps):
     chain(d)
-    server = serve_rig.serving(d, '-q', f'--control={d}/c', f'--snapshot-dir={d}', *(f'--node-name={node}' for node in NODES), f'{d}/top.img')
-    front = serve_rig.Front(d)
-    front.runs()
+    server, front = serve_rig.running(d, '-q', f'--control={d}/c', f'--snapshot-dir={d}', *(f'--node-name={node}' for node in NODES), f'{d}/top.img')
     lines = play(Qmp(f'{d}/c', server), d, steps, through_rings(front))
-    front.over()
-    serve_rig.end(server)
+    serve_rig.over(server, front)
     compare(lines, recorded(name))
 
 

@@ -85,6 +85,20 @@ def end(server, number=signal.SIGTERM, rc=DONE):
     return result
 
 
+def running(d, *args):
+    """A server that was started with these arguments, and a frontend whose rings run."""
+    server, front = serving(d, *args), Front(d)
+    front.runs()
+    return server, front
+
+
+def over(server, *fronts):
+    """All end in peace; how the server ended."""
+    for front in fronts:
+        front.over()
+    return end(server)
+
+
 def cpu_seconds(server):
     """Of all its threads."""
     tasks = f'/proc/{server.pid}/task'

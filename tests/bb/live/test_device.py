@@ -6,7 +6,7 @@ import struct
 
 import harness
 from harness import case, check, same
-from serve_rig import FIRST, SIZE, Front, disk, end, hear, say, serving
+from serve_rig import FIRST, SIZE, Front, disk, end, hear, over, running, say, serving
 
 GET_FEATURES, SET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_CONFIG = 1, 16, 17, 24
 PROTOCOL_MQ, PROTOCOL_CONFIG = 0, 9
@@ -52,18 +52,14 @@ def asked(d):
     front = Front(d, '-q', 3)
     front.runs()
     front.do('id', 2, answer='disk-7')
-    front.over()
-    end(server)
+    over(server, front)
 
 
 @case('without a name the serial number is the beginning of the image\'s')
 def unnamed(d):
-    server = serving(d, disk(d))
-    front = Front(d)
-    front.runs()
+    server, front = running(d, disk(d))
     front.do('id', 0, answer='top.img')
-    front.over()
-    end(server)
+    over(server, front)
 
 
 @case('a read-only disk says so, and refuses what a guest writes all the same')
@@ -77,8 +73,7 @@ def read_only(d):
     front.runs()
     front.do('write', 0, 0, 7, answer=IOERR)
     front.do('read', 0, 0, answer=FIRST)
-    front.over()
-    end(server)
+    over(server, front)
     same(digest(top), before, 'the image')
 
 

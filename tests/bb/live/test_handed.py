@@ -9,9 +9,10 @@ import time
 import harness
 import images
 import serve_rig
-from handed_rig import by_names, count, hand, made, opened, over, refused_with, snapshot, start
+from handed_rig import by_names, count, hand, made, opened, refused_with, snapshot, start
 from harness import case, check, same
 from qmp_rig import Qmp, chain
+from serve_rig import over
 
 
 def unlocked(path, command):

@@ -4,10 +4,11 @@ import handed_rig
 import harness
 import images
 import qmp_sequences
-from handed_rig import count, hand, made, over, refused_with, snapshot, start
+from handed_rig import count, hand, made, refused_with, snapshot, start
 from harness import case, check, same
 from qmp_play import play
 from qmp_rig import Qmp, chain
+from serve_rig import over
 
 WAITING = 64  # descriptors that no request has named
 

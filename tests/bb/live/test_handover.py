@@ -9,10 +9,10 @@ import time
 
 import harness
 import images
-from handover_rig import Holder, has, heard, over, running
+from handover_rig import Holder, has, heard
 from harness import LOCKED, bp, case, check, refused, same
 from images import image_check, image_info, qemu_img
-from serve_rig import FIRST, SIZE, Front, ask, cpu_seconds, disk, end, serving
+from serve_rig import FIRST, SIZE, Front, ask, cpu_seconds, disk, end, over, running, serving
 
 
 # ---- One server ---------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ import time
 import harness
 import images
 import processes
-from handover_rig import Holder, has, heard, over, running
+from handover_rig import Holder, has, heard
 from harness import case, check, refused, same
 from images import image_check
-from serve_rig import FIRST, Front, after_the_guest, ask, boot_disk, disk, end, machine, serial, serving, wait_for_rows
+from serve_rig import FIRST, Front, after_the_guest, ask, boot_disk, disk, end, machine, over, running, serial, serving, wait_for_rows
 
 
 def judge_left(servers, top, wanted):

@@ -14,6 +14,7 @@ import serve_rig
 from harness import USAGE, Failed, bp, case, check, refused, same
 from qmp_play import NODES, filled, play, through_nbd, through_rings
 from qmp_rig import Qmp, chain, end, start_ours
+from serve_rig import over
 
 qmp_play.register({**qmp_sequences.REFUSALS, **qmp_sequences.DEEDS, **qmp_sequences.COMMITS})
 
@@ -22,15 +23,8 @@ qmp_play.register({**qmp_sequences.REFUSALS, **qmp_sequences.DEEDS, **qmp_sequen
 
 def steered(d, *args):
     """A server with its frontend, whose rings run, and a client."""
-    server = serve_rig.serving(d, '-q', f'--control={d}/c', *args)
-    front = serve_rig.Front(d)
-    front.runs()
+    server, front = serve_rig.running(d, '-q', f'--control={d}/c', *args)
     return server, front, Qmp(f'{d}/c', server)
-
-
-def over(server, front):
-    front.over()
-    serve_rig.end(server)
 
 
 def refused_with(client, word, step, d):
