@@ -3,12 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "tools/bases/describe.h"
 #include "tools/control/state/nodes.h"
 #include "tools/serve/fence.h"
+#include "tools/words/text.h"
 
 static int steered_resize(void *owner, uint64_t size, struct bpull_error *error)
 {
@@ -35,13 +35,6 @@ static struct fd_map *steered_map(const struct steered *s)
 	return disk->open_file ? disk->open_opaque : NULL;
 }
 
-static int steered_say(struct bpull_error *error, int code, const char *path, const char *why)
-{
-	*error = (struct bpull_error){ .code = code };
-	snprintf(error->message, sizeof(error->message), "%s: %s", path, why);
-	return code;
-}
-
 static int steered_check_other(void *owner, const char *path, bool write, struct bpull_error *error)
 {
 	const struct fd_map *map = steered_map(owner);
@@ -50,16 +43,20 @@ static int steered_check_other(void *owner, const char *path, bool write, struct
 	if (!map)
 		return fence_check(&((const struct steered *)owner)->options->fence, path, error);
 	if (mode < 0)
-		return steered_say(error, -EPERM, path,
-				   "with --fd-map no file is made, and none is opened by its name: "
-				   "make an overlay, hand its descriptor over (getfd), and name it "
-				   "with mode 'existing' or in blockdev-add");
+		return text_error(
+			error, -EPERM,
+			"%s: with --fd-map no file is made, and none is opened by its name: make "
+			"an overlay, hand its descriptor over (getfd), and name it with mode "
+			"'existing' or in blockdev-add",
+			path);
 	if (!write || mode == O_RDWR)
 		return 0;
-	return steered_say(error, -EACCES, path,
-			   "its descriptor was given for reading only, and the job writes to it; "
-			   "nothing was changed: start the server with one that is open for "
-			   "reading and writing (--fd-map NAME=N, in a shell N<>FILE)");
+	return text_error(
+		error, -EACCES,
+		"%s: its descriptor was given for reading only, and the job writes to it; nothing "
+		"was changed: start the server with one that is open for reading and writing "
+		"(--fd-map NAME=N, in a shell N<>FILE)",
+		path);
 }
 
 static int steered_take_file(void *owner, const char *name, int fd, const struct control_handed *by,
@@ -68,12 +65,14 @@ static int steered_take_file(void *owner, const char *name, int fd, const struct
 	int rc = fd_map_hand(steered_map(owner), name, fd, by);
 
 	if (rc == -EEXIST)
-		return steered_say(error, rc, name, "it has a descriptor already, which is in use");
+		return text_error(error, rc, "%s: it has a descriptor already, which is in use",
+				  name);
 	if (rc == -EMFILE)
-		return steered_say(error, rc, name,
-				   "too many descriptors wait for a request that names them: name "
-				   "some, or close them (closefd)");
-	return rc ? steered_say(error, rc, name, strerror(-rc)) : 0;
+		return text_error(error, rc,
+				  "%s: too many descriptors wait for a request that names them: "
+				  "name some, or close them (closefd)",
+				  name);
+	return rc ? text_error(error, rc, "%s: %s", name, strerror(-rc)) : 0;
 }
 
 static int steered_give_back(void *owner, const char *name, struct bpull_error *error)
@@ -82,10 +81,11 @@ static int steered_give_back(void *owner, const char *name, struct bpull_error *
 
 	if (rc != -EBUSY)
 		return rc;
-	return steered_say(
-		error, rc, name,
-		"its descriptor is in use, and is closed when the chain and blockdev-add "
-		"have this file no more");
+	return text_error(
+		error, rc,
+		"%s: its descriptor is in use, and is closed when the chain and blockdev-add have "
+		"this file no more",
+		name);
 }
 
 static bool steered_is_needed(const void *target, const char *name)
