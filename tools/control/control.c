@@ -28,7 +28,6 @@ struct control {
 	int fd;
 	struct sockaddr_un address;
 	struct control_client clients[CONTROL_MAX_CLIENTS];
-	bool had_client[CONTROL_MAX_CLIENTS]; /* when clients that have gone were looked for last */
 };
 
 int control_open(const char *path, struct control_target *target, struct control **out,
@@ -119,11 +118,9 @@ static struct json_object *control_reply(struct control *control, struct control
 static void control_see_gone(struct control *control)
 {
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
-		bool is_there = control->clients[i].fd >= 0;
-
-		if (control->had_client[i] && !is_there)
+		if (control->clients[i].has_gone)
 			control_files_settle(control->target, &control->clients[i].handed);
-		control->had_client[i] = is_there;
+		control->clients[i].has_gone = false;
 	}
 }
 
@@ -180,7 +177,6 @@ void control_process(struct control *control)
 	control_tell_news(control);
 	control_see_gone(control);
 	control_take_clients(control);
-	control_see_gone(control);
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
 		if (control->clients[i].fd >= 0)
 			control_client_flush(&control->clients[i]);

@@ -37,7 +37,7 @@ void control_client_drop(struct control_client *client)
 	close(client->fd);
 	free(client->stream.text);
 	free(client->out);
-	*client = (struct control_client){ .fd = -1 };
+	*client = (struct control_client){ .fd = -1, .has_gone = true };
 }
 
 /* Takes what send() or recv() returned. True: bytes went. False: they may go later, or the

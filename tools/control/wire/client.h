@@ -12,7 +12,8 @@
 #include "tools/control/wire/stream.h"
 
 struct control_client {
-	int fd; /* -1: free */
+	int fd;        /* -1: free */
+	bool has_gone; /* and its owner has not noted that yet */
 	bool negotiated;
 	struct control_handed handed;
 	char in[4096]; /* received, [in_at, in_len) not looked at */
