@@ -115,14 +115,14 @@ static size_t fd_map_unused(const struct fd_map *map)
 	size_t n = 0;
 
 	for (size_t i = 0; i < map->n; i++)
-		n += map->list[i].handed && !map->list[i].is_needed;
+		n += map->list[i].by && !map->list[i].is_needed;
 	return n;
 }
 
 int fd_map_hand(struct fd_map *map, const char *name, int fd, const void *by)
 {
 	struct fd_map_entry *old = fd_map_find(map, name);
-	bool is_taken = old && (!old->handed || old->is_needed);
+	bool is_taken = old && (!old->by || old->is_needed);
 	char *copy = is_taken ? NULL : strdup(name);
 	int rc = is_taken ? -EEXIST : copy ? 0 : -ENOMEM;
 
@@ -137,7 +137,7 @@ int fd_map_hand(struct fd_map *map, const char *name, int fd, const void *by)
 		close(fd);
 		return rc;
 	}
-	map->list[map->n - 1].used = map->list[map->n - 1].handed = true;
+	map->list[map->n - 1].used = true;
 	map->list[map->n - 1].by = by;
 	return 0;
 }
@@ -148,7 +148,7 @@ int fd_map_take_back(struct fd_map *map, const char *name)
 
 	if (!entry)
 		return -ENOENT;
-	if (!entry->handed || entry->is_needed)
+	if (!entry->by || entry->is_needed)
 		return -EBUSY;
 	fd_map_remove(map, entry);
 	return 0;
@@ -169,12 +169,10 @@ void fd_map_settle(struct fd_map *map, const void *gone,
 		struct fd_map_entry *entry = &map->list[i];
 
 		if (is_needed(opaque, entry->name) ||
-		    (entry->path && is_needed(opaque, entry->path))) {
+		    (entry->path && is_needed(opaque, entry->path)))
 			entry->is_needed = true;
-			entry->by = NULL;
-		} else if (entry->is_needed || (gone && entry->by == gone)) {
+		else if (entry->is_needed || (gone && entry->by == gone))
 			fd_map_remove(map, entry);
-		}
 	}
 }
 
@@ -204,7 +202,7 @@ static void fd_map_note_asked(struct fd_map_entry *entry, const struct bpull_ope
 {
 	entry->used = true;
 	/* A data file is no layer, by whose names it could be told that it is needed no more. */
-	entry->is_needed |= !entry->handed && request->what == BPULL_OPEN_IMAGE;
+	entry->is_needed |= !entry->by && request->what == BPULL_OPEN_IMAGE;
 	if (fd_map_is_called(entry, request->name))
 		return;
 	free(entry->path);
@@ -256,7 +254,7 @@ void fd_map_free(struct fd_map *map)
 	for (size_t i = 0; i < map->n; i++) {
 		free(map->list[i].name);
 		free(map->list[i].path);
-		if (map->list[i].handed)
+		if (map->list[i].by)
 			close(map->list[i].fd);
 	}
 	free(map->list);

@@ -13,9 +13,8 @@ struct fd_map_entry {
 	char *path; /* as it was asked for last, where that is another name; owned, or NULL */
 	int fd;     /* the command's; each opening gets a copy */
 	bool used;
-	bool handed;    /* while it runs, by a client: the map's to close */
 	bool is_needed; /* a layer, or a node that a client added, has the file */
-	const void *by; /* the client, until the file is needed; else NULL */
+	const void *by; /* the client that handed it over; NULL: it was there at the start */
 };
 
 /* So many may wait until a request names them. */
@@ -29,8 +28,9 @@ struct fd_map {
 
 /* Takes one value of the verb's option. 0, or an exit code after saying what is wrong. */
 int fd_map_take(struct fd_map *map, const char *command, const char *text);
-/* Takes over a descriptor that came later, in the place of one of that name that is not needed yet.
- * -EEXIST: the name has one that is; -EMFILE: FD_MAP_MAX_UNUSED are not needed; -ENOMEM. */
+/* Takes over a descriptor that came later, of the client `by` (not NULL), in the place of one of
+ * that name that is not needed yet. -EEXIST: the name has one that is; -EMFILE: FD_MAP_MAX_UNUSED
+ * are not needed; -ENOMEM. */
 int fd_map_hand(struct fd_map *map, const char *name, int fd, const void *by);
 /* Closes one that was handed over and is not needed. -ENOENT; -EBUSY: it is. */
 int fd_map_take_back(struct fd_map *map, const char *name);
