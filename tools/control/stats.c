@@ -135,13 +135,12 @@ struct json_object *control_stats_of_nodes(const struct control_target *target,
 					   const struct bpull_disk_stats *stats)
 {
 	struct json_object *list = json_object_new_array();
-	uint32_t depth;
 
 	for (const struct control_node *node = target->nodes; node; node = node->next) {
 		const char *file = *node->own_file ? node->own_file : node->file;
 		struct json_object *told;
 
-		if (!node->is_added && !control_node_is_in_chain(target, node, &depth))
+		if (!control_node_is_there(target, node))
 			continue;
 		told = stats_of_node(node->name, node == target->top ? stats : NULL);
 		if (*file)

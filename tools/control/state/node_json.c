@@ -206,10 +206,9 @@ static struct json_object *node_json_describe_file(const struct control_target *
 struct json_object *control_nodes_describe(const struct control_target *target, bool is_flat)
 {
 	struct json_object *list = json_object_new_array(), *files = json_object_new_array();
-	uint32_t depth;
 
 	for (const struct control_node *node = target->nodes; node; node = node->next) {
-		if (!node->is_added && !control_node_is_in_chain(target, node, &depth))
+		if (!control_node_is_there(target, node))
 			continue;
 		json_object_array_add(list, node_json_describe(target, node, is_flat));
 		if (*node->own_file)

@@ -148,13 +148,17 @@ bool control_node_is_in_chain(const struct control_target *target, const struct 
 	return target->disk && !bpull_disk_find(target->disk, node->path, depth, NULL);
 }
 
-struct control_node *control_node_named(const struct control_target *target, const char *name)
+bool control_node_is_there(const struct control_target *target, const struct control_node *node)
 {
 	uint32_t depth;
 
+	return node->is_added || control_node_is_in_chain(target, node, &depth);
+}
+
+struct control_node *control_node_named(const struct control_target *target, const char *name)
+{
 	for (struct control_node *node = target->nodes; node; node = node->next)
-		if (!strcmp(node->name, name) &&
-		    (node->is_added || control_node_is_in_chain(target, node, &depth)))
+		if (!strcmp(node->name, name) && control_node_is_there(target, node))
 			return node;
 	return NULL;
 }
@@ -162,11 +166,8 @@ struct control_node *control_node_named(const struct control_target *target, con
 const struct control_node *control_node_of_file(const struct control_target *target,
 						const char *name)
 {
-	uint32_t depth;
-
 	for (const struct control_node *node = target->nodes; node; node = node->next)
-		if (!strcmp(node->own_file, name) &&
-		    (node->is_added || control_node_is_in_chain(target, node, &depth)))
+		if (!strcmp(node->own_file, name) && control_node_is_there(target, node))
 			return node;
 	return NULL;
 }
@@ -204,8 +205,7 @@ bool control_path_is_used(const struct control_target *target, const char *path)
 	uint32_t depth;
 
 	for (const struct control_node *node = target->nodes; node; node = node->next)
-		if (!strcmp(node->path, path) &&
-		    (node->is_added || control_node_is_in_chain(target, node, &depth)))
+		if (!strcmp(node->path, path) && control_node_is_there(target, node))
 			return true;
 	/* What can't be told counts as used. */
 	return !target->top || !target->disk || nodes_is_image(target, path) ||

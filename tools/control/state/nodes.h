@@ -20,7 +20,9 @@ const struct control_node *control_node_of_file(const struct control_target *tar
 /* It is a file of the chain as that is now: *depth says which. */
 bool control_node_is_in_chain(const struct control_target *target, const struct control_node *node,
 			      uint32_t *depth);
-/* A named one that is; NULL: there is none. */
+/* It is, or a client added it: by its name it can be asked for. */
+bool control_node_is_there(const struct control_target *target, const struct control_node *node);
+/* A named one of the chain; NULL: there is none. */
 const struct control_node *control_node_find(const struct control_target *target, const char *name,
 					     uint32_t *depth);
 /* The one at that depth of the chain; NULL: there is none, or it is not known. */
