@@ -8,6 +8,8 @@ import pathlib
 import re
 import sys
 
+import tree
+
 OWN_LOOP = "the engine has a thread of its own: requests wait for their result, and events are taken by its jobs"
 SOURCES = "bases behind the program's own protocol are written in C"
 NOT_YET = "not written yet; what there is goes without it"
@@ -90,18 +92,13 @@ def main():
     texts = {language: "".join(path.read_text() for path in sorted((root / where).glob(pattern)))
              for language, (where, pattern, *_) in WHERE.items()}
     few = [f"only {len(calls(header))} calls were found"] if len(calls(header)) < 50 else []
-    results = [(f"each call is in {language}, or left out for a reason", few + list(lacking_calls(header, text, language)))
+    checks = [(f"each call is in {language}, or left out for a reason", few + list(lacking_calls(header, text, language)))
+              for language, text in texts.items()]
+    checks += [(f"each option of a job is in {language}", lacking_options(header, text, language))
                for language, text in texts.items()]
-    results += [(f"each option of a job is in {language}", list(lacking_options(header, text, language)))
-                for language, text in texts.items()]
-    results.append(("Python's enumerations are whole", list(lacking_constants(header, texts["Python"]))))
-    results.append(("what is new and forgotten is noticed", list(careless(header, texts))))
-    print(f"1..{len(results)}")
-    for i, (name, wrong) in enumerate(results, 1):
-        for line in wrong:
-            print(f"# {line}")
-        print(f"{'not ok' if wrong else 'ok'} {i} - {name}")
-    return any(wrong for _, wrong in results)
+    checks.append(("Python's enumerations are whole", lacking_constants(header, texts["Python"])))
+    checks.append(("what is new and forgotten is noticed", careless(header, texts)))
+    return tree.report(checks)
 
 
 if __name__ == "__main__":
