@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """What a frontend is told of the device that `serve` is: features, queues, sizes, serial number; and --fd that listens."""
-import hashlib
 import socket
 import struct
 
 import harness
+import images
 from harness import case, check, same
 from serve_rig import FIRST, SIZE, Front, disk, end, hear, over, running, say, serving
 
@@ -29,11 +29,6 @@ def told(d):
              'min_io_size', 'opt_io_size', 'writeback', 'unused', 'num_queues', 'max_discard_sectors', 'max_discard_seg',
              'discard_sector_alignment')
     return features, queues, dict(zip(names, fields))
-
-
-def digest(path):
-    with open(path, 'rb') as file:
-        return hashlib.sha256(file.read()).hexdigest()
 
 
 @case('queues, sizes and serial number are those that were asked for')
@@ -65,7 +60,7 @@ def unnamed(d):
 @case('a read-only disk says so, and refuses what a guest writes all the same')
 def read_only(d):
     top = disk(d)
-    before = digest(top)
+    before = images.Untouched(top)
     server = serving(d, '--read-only', top)
     features, _, _ = told(d)
     same([features >> bit & 1 for bit in (RO, DISCARD, WRITE_ZEROES)], [1, 0, 0], 'features')
@@ -74,7 +69,7 @@ def read_only(d):
     front.do('write', 0, 0, 7, answer=IOERR)
     front.do('read', 0, 0, answer=FIRST)
     over(server, front)
-    same(digest(top), before, 'the image')
+    before.verify('by the guest')
 
 
 @case('--fd takes a socket that listens, and frontends come and go')

@@ -4,7 +4,6 @@ from a client of its control socket (getfd), which has made the image itself."""
 import os
 import signal
 import socket
-import time
 
 import harness
 import images
@@ -13,14 +12,6 @@ from handed_rig import by_names, count, hand, made, opened, refused_with, snapsh
 from harness import case, check, same
 from qmp_rig import Qmp, chain
 from serve_rig import over
-
-
-def unlocked(path, command):
-    """Its ring may hold the file, and so the lock, for a moment."""
-    deadline = time.monotonic() + harness.WAIT
-    while images.qemu_io(path, 'qcow2', command, rc=(0, 1)).rc:
-        check(time.monotonic() < deadline, 'it is locked still')
-        time.sleep(0.05)
 
 
 @case('each new image is handed over, and written to from then on')
@@ -58,7 +49,7 @@ def killed(d):
     front.do('write', 0, 8, 0x51, answer=0)
     front.dies()
     serve_rig.end(server, signal.SIGKILL, 137)
-    unlocked(f'{d}/s1.img', 'read 0 4k')
+    images.settle(f'{d}/s1.img')
     images.qemu_io(f'{d}/s1.img', 'qcow2', 'read -P 0x51 4k 4k', 'read -P 3 0 4k')
 
 
@@ -71,7 +62,8 @@ def kept(d):
     images.qemu_io(f'{d}/top.img', 'qcow2', 'write 0 4k', rc=(1,))
     front.dies()
     serve_rig.end(server, signal.SIGKILL, 137)
-    unlocked(f'{d}/top.img', 'write 0 4k')
+    images.settle(f'{d}/top.img')
+    images.qemu_io(f'{d}/top.img', 'qcow2', 'write 0 4k')
     for fd in kept:
         os.close(fd)
 

@@ -4,10 +4,12 @@ import handed_rig
 import harness
 import images
 import qmp_sequences
+import serve_rig
 from handed_rig import count, hand, made, refused_with, snapshot, start
 from harness import case, check, same
 from qmp_play import play
 from qmp_rig import Qmp, chain
+from qmp_sequences import commit
 from serve_rig import over
 
 WAITING = 64  # descriptors that no request has named
@@ -30,10 +32,6 @@ def overlays(client, d, front, *names):
         same(snapshot(client, name, node), {'return': {}}, 'the snapshot')
         front.do('write', 0, 8 * (n + 1), 0x42 + n, answer=0)
         below = node = name
-
-
-def commit(device, **more):
-    return qmp_sequences.commit(device, **more)
 
 
 ACTIVE = [qmp_sequences.READY, *qmp_sequences.job('job-complete')]
@@ -87,10 +85,10 @@ def asked(d):
 def read_only(d):
     chain(d)
     server, front, client = start(d)
-    files = {name: open(f'{d}/{name}.img', 'rb').read() for name in handed_rig.NAMES}
+    files = images.Untouched(*(f'{d}/{name}.img' for name in handed_rig.NAMES))
     for step, name in (commit('drive0'), 'base'), (commit('drive0', base_node='#layer1'), 'mid'), (qmp_sequences.stream('#layer1'), 'mid'):
         refused_with(client.send({'execute': step[0], 'arguments': step[1]}), f'/disks/{name}.img', 'reading only', 'nothing was changed')
-    same({name: open(f'{d}/{name}.img', 'rb').read() for name in files}, files, 'the files')
+    files.verify('by what was refused')
     over(server, front)
 
 
@@ -143,7 +141,7 @@ def names(d):
     server = handed_rig.by_names(d)
     client = Qmp(f'{d}/c', server)
     refused_with(client.send({'execute': 'closefd', 'arguments': {'fdname': 'x'}}), "File descriptor named 'x' not found")
-    handed_rig.serve_rig.end(server)
+    serve_rig.end(server)
 
 
 if __name__ == '__main__':
