@@ -159,6 +159,7 @@ struct judged {
 	const char *name;
 	enum image_format format;
 	bool any_below; /* below QED, which does not record it, lies any format */
+	bool unchecked; /* for a moment it is no whole image */
 };
 
 static struct chain *open_for_judging(const struct sim_chain *want, const struct judged *head,
@@ -181,16 +182,22 @@ static struct chain *open_for_judging(const struct sim_chain *want, const struct
 	return NULL;
 }
 
-/* got: as read_contents(). The image is not checked. */
-static void read_only(const struct sim_chain *want, const struct judged *head, struct sim *sim,
-		      uint8_t *got, bool compare, struct sim_verdict *v)
+/* Checks the image, but for one that is unchecked, and reads the disk, as read_contents(). */
+static void check_and_read(const struct sim_chain *want, const struct judged *head, struct sim *sim,
+			   uint8_t *got, bool compare, struct sim_verdict *v)
 {
 	struct table_cache *cache = sim_need(table_cache_new(256 * KiB));
 	struct layer_set *set = sim_need(layer_set_new(sim_opener(sim), cache));
-	struct chain *chain = open_for_judging(want, head, set, v);
+	struct chain *chain;
 
+	*v = (struct sim_verdict){ .ok = true };
+	chain = open_for_judging(want, head, set, v);
 	if (chain) {
-		read_contents(want, chain, got, compare, v);
+		v->has_backing = has_old_link(want, chain->layers[0]);
+		if (!head->unchecked)
+			judge_check(chain->layers[0], v);
+		if (v->ok)
+			read_contents(want, chain, got, compare, v);
 		chain_close(chain, NULL, NULL);
 	}
 	layer_set_free(set);
@@ -245,10 +252,12 @@ static void read_snapshot(const struct sim_chain *want, const struct judged *hea
 {
 	struct disk_words was = words_of(sim, head->name);
 	struct disk_words is = snapshot_words(sim, head->name, i, want->guest_len);
-	struct sim_verdict as_disk = { .ok = true };
+	struct judged as_is = *head;
+	struct sim_verdict as_disk;
 
+	as_is.unchecked = true;
 	put_words(sim, head->name, &is);
-	read_only(want, head, sim, got, compare, &as_disk);
+	check_and_read(want, &as_is, sim, got, compare, &as_disk);
 	put_words(sim, head->name, &was);
 	if (!as_disk.ok)
 		sim_verdict_wrong(v, "snapshot %u: %s", i + 1, as_disk.text);
@@ -273,27 +282,6 @@ static void judge_snapshot(const struct sim_chain *chain, struct sim *sim, unsig
 	longer.guest_len = chain->snapshot_len;
 	read_snapshot(&longer, &top, sim, i, got, true, v);
 	free(got);
-}
-
-/* Checks the image and reads the disk, as read_contents(). */
-static void check_and_read(const struct sim_chain *want, const struct judged *head, struct sim *sim,
-			   uint8_t *got, bool compare, struct sim_verdict *v)
-{
-	struct table_cache *cache = sim_need(table_cache_new(256 * KiB));
-	struct layer_set *set = sim_need(layer_set_new(sim_opener(sim), cache));
-	struct chain *chain;
-
-	*v = (struct sim_verdict){ .ok = true };
-	chain = open_for_judging(want, head, set, v);
-	if (chain) {
-		v->has_backing = has_old_link(want, chain->layers[0]);
-		judge_check(chain->layers[0], v);
-		if (v->ok)
-			read_contents(want, chain, got, compare, v);
-		chain_close(chain, NULL, NULL);
-	}
-	layer_set_free(set);
-	table_cache_free(cache);
 }
 
 void sim_pull_read(const struct sim_chain *chain, struct sim *sim, uint8_t *out,
