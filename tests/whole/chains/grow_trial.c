@@ -166,7 +166,6 @@ uint64_t grow_trial_judge(const struct grow_trial *t, struct sim *left, const ch
 	struct sim_chain now = t->chain;
 	uint8_t *bytes = got ? got : sim_need(calloc(1, t->model_len));
 	struct sim_verdict v;
-	bool has_backing;
 
 	now.guest_len = sim_chain_disk_len(&t->chain, left);
 	cr_assert(now.guest_len == t->chain.guest_len ||
@@ -175,11 +174,10 @@ uint64_t grow_trial_judge(const struct grow_trial *t, struct sim *left, const ch
 		  "%s, %s: %" PRIu64 " bytes instead of %" PRIu64, t->base.what, when,
 		  now.guest_len, t->chain.guest_len);
 	sim_guest_judge_cut(&t->base.guest, &now, left, bytes, &v);
-	has_backing = v.has_backing;
 	if (v.ok)
 		sim_pull_judge_snapshots(&t->chain, left, &v);
 	cr_assert(v.ok, "%s, %s: %s", t->base.what, when, v.text);
-	cr_assert(!t->base.completed || !has_backing, "%s, %s: COMPLETED, and there is a link",
+	cr_assert(!t->base.completed || !v.has_backing, "%s, %s: COMPLETED, and there is a link",
 		  t->base.what, when);
 	if (!got)
 		free(bytes);
