@@ -103,7 +103,6 @@ static int timer_s(void)
 	return s || ns ? s : -1;
 }
 
-/* A commit that falls due calls it, too, some seconds later: so the timer is looked at. */
 /* A job that stops commits first. */
 static void expect_timer(void)
 {
@@ -116,6 +115,7 @@ static void expect_timer(void)
 	}
 }
 
+/* A commit that falls due calls it, too, some seconds later: so the timer is looked at. */
 Test(source_told, a_program_that_polls_is_called_for_the_next_try)
 {
 	struct bpull_disk_options o = { .size = sizeof(o), .find_base = find_zeros };
