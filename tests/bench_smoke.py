@@ -80,6 +80,11 @@ class Page(html.parser.HTMLParser):
         self.words += data
 
 
+def page_of(*results):
+    """What blockpull-bench makes of files of JSON."""
+    return Page(subprocess.run([bench_exe, "report", *results], check=True, capture_output=True, text=True).stdout)
+
+
 def proven():
     rc, result, page, text = bench(blockpull)
     assert len(result["rows"]) == 12, len(result["rows"])
@@ -292,7 +297,7 @@ def colds():
         with tempfile.NamedTemporaryFile("w") as file:
             json.dump(result, file)
             file.flush()
-            page = Page(subprocess.run([bench_exe, "report", file.name], check=True, capture_output=True, text=True).stdout)
+            page = page_of(file.name)
         assert page.seen.count("svg") == 1 and f"Cold base: {base}" in page.words and "device alone" in page.words
     assert "x device" in ours("cold", "--data", "1M", "--rounds", "1")
     return None
@@ -307,7 +312,7 @@ def reports():
             names.append(os.path.join(top, "".join(words[:4])))
             with open(names[-1], "w") as file:
                 file.write(ours(*words, "--json"))
-        page = Page(subprocess.run([bench_exe, "report", *names], check=True, capture_output=True, text=True).stdout)
+        page = page_of(*names)
         assert page.seen.count("svg") == 2 + 2 + 1 + 1 + 2 + 2, page.seen.count("svg")
         for words in ("library, beside a pull", "plain copy", "4 MiB/s", "job 2", "process 2", "killed", "2 overlays", "a process each", "beside such a pull"):
             assert words in page.words, words
@@ -321,7 +326,7 @@ def reports():
             assert done.returncode == 1 and why in done.stderr and "Traceback" not in done.stderr, done.stderr
         with open(os.path.join(top, "bad"), "w") as file:
             json.dump(hostile, file)
-        Page(subprocess.run([bench_exe, "report", os.path.join(top, "bad")], check=True, capture_output=True, text=True).stdout)
+        page_of(os.path.join(top, "bad"))
 
 
 def told():
@@ -371,7 +376,7 @@ def over_nbd():
                 rows = json.load(file)["results"]
             assert set(rows) == {f"{who}, {how}" for who in ("blockpull", "qsd") for how in ("alone", "beside a pull")}, rows
             assert all(row["iops"] > 0 and 0 < row["p50_ns"] <= row["p99_ns"] <= row["max_ns"] for row in rows.values()), rows
-        page = Page(subprocess.run([bench_exe, "report", out], check=True, capture_output=True, text=True).stdout)
+        page = page_of(out)
         assert "qsd, beside a pull" in page.words
     return None
 
@@ -396,7 +401,7 @@ def fanout_over_nbd():
             extra = (1 << 20 | 1 << 19) / result["options"]["data_bytes"]
             ours_read, theirs = (result["ways"][name]["read_of_base"] for name in ("blockpull", "rebase"))
             assert 1 <= ours_read <= 1.05 + extra and theirs > 5, result
-        page = Page(subprocess.run([bench_exe, "report", out], check=True, capture_output=True, text=True).stdout)
+        page = page_of(out)
         assert "behind nbdkit" in page.words and "x qemu-img rebase" in page.words
     return None
 
