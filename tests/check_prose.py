@@ -146,13 +146,9 @@ def unknown_names(root):
                     yield f"{place}: no source has {quoted}"
 
 
-FUNCTION = re.compile(r"^(?:BPULL_API )?(?:[a-z_]\w*[ *\n]+)+?\**(\w+)\([^;{}]*\)(?:\s*\n\{|;)", re.M)
-
-
 def unknown_functions(root):
     """Functions that docs/architecture.md names, and the library no longer has: a test may have one of that name."""
-    texts_of = (COMMENT.sub("", path.read_text()) for path in c_files(root, LIBRARY))
-    there = {name for text in texts_of for name in FUNCTION.findall(text)}
+    there = {name for path in c_files(root, LIBRARY) for name in tree.functions(path)}
     if len(there) < 1000:
         yield f"only {len(there)} functions found: the pattern is wrong"
     for number, line in enumerate((root / "docs/architecture.md").read_text().splitlines(), 1):

@@ -139,19 +139,13 @@ def options_named(root):
 # Each of these is one program, or the one library; a function's name is found once in it, so that a
 # search, a backtrace and a breakpoint lead to one place.
 NAMESPACES = ("io", "formats", "engine"), ("tools",), ("bench",)
-ATTRIBUTE = re.compile(r"__attribute__\(\((?:[^()]|\([^()]*\))*\)\)\s*")
-FUNCTION = re.compile(r"^(?:[a-z_]\w*[ *\n]+)+?\**(\w+)\([^;{}]*\)\s*\n\{", re.M)
-
-
-def functions(path):
-    return FUNCTION.findall(ATTRIBUTE.sub("", path.read_text()))
 
 
 def names_found_twice(root):
     for folders in NAMESPACES:
         home = {}
         for path in sources(root, *folders):
-            for name in sorted(set(functions(path)) - {"main"}):
+            for name in sorted(set(tree.functions(path)) - {"main"}):
                 other = home.setdefault(name, path)
                 if other != path:
                     yield f"{name}() in {other.relative_to(root)} and {path.relative_to(root)}"

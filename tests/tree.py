@@ -4,6 +4,14 @@ import re
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
+ATTRIBUTE = re.compile(r"__attribute__\(\((?:[^()]|\([^()]*\))*\)\)\s*")
+FUNCTION = re.compile(r"^(?:[a-z_]\w*[ *\n]+)+?\**(\w+)\([^;{}]*\)\s*\n\{", re.M)
+
+
+def functions(path):
+    """The names of those that a file has the bodies of."""
+    return FUNCTION.findall(ATTRIBUTE.sub("", path.read_text()))
+
 
 def report(checks):
     """checks: (name, findings), each finding a line of text. Prints TAP; returns the exit status."""
