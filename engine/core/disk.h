@@ -308,6 +308,12 @@ static inline struct layer *disk_overlay(const struct bpull_disk *disk)
 	return disk->chain->layers[0];
 }
 
+/* Guest bytes [guest_off, guest_off + len) are of the disk. */
+static inline bool disk_has_range(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+{
+	return guest_off <= disk->guests.len && len <= disk->guests.len - guest_off;
+}
+
 /* A raw image by itself, open for the guest. */
 static inline bool disk_is_raw(const struct bpull_disk *disk)
 {

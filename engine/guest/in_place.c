@@ -19,10 +19,6 @@
 #include "io/now.h"
 #include "io/io.h"
 
-/* A longer write would hold up the engine's other requests while the kernel copies it; so would a
- * longer request whose extents are shorter, as no other runs between them. */
-#define MAX_NOW_LEN (128 * KiB)
-
 /* Vectors that a write on the spot may have. */
 #define MAX_NOW_IOVS 32
 
@@ -35,10 +31,11 @@ static bool write_now(const struct guest *g, const struct write_extent *e)
 			      e->len, e->host_off);
 }
 
-/* False: some of it may be written. */
+/* A long request is left alone where its extents are short, too: no other runs between them. False:
+ * some of it may be written. */
 static bool write_all_now(const struct guest *g, const struct write_extent *list, unsigned n)
 {
-	if (!g->overlay->data->now.always || g->len > MAX_NOW_LEN || g->waits.op)
+	if (!g->overlay->data->now.always || g->len > GUEST_NOW_LEN || g->waits.op)
 		return false;
 	for (unsigned i = 0; i < n; i++)
 		if (!write_now(g, &list[i]))
@@ -63,7 +60,7 @@ static enum step submit_in_place(struct guest *g, const struct write_extent *lis
 
 		io_req_write(req, g->overlay->data, NULL, list[i].len, list[i].host_off);
 		req->uncached = g->waits.op; /* as what a job writes itself */
-		req->prompt = !g->waits.op && list[i].len <= MAX_NOW_LEN;
+		req->prompt = !g->waits.op && list[i].len <= GUEST_NOW_LEN;
 		req->iov = iov;
 		req->n_iov = guest_iov_part(g, list[i].guest_off, list[i].len, iov);
 		iov += req->n_iov;

@@ -22,14 +22,12 @@
 #include "engine/core/rate/stats.h"
 #include "engine/guest/chain_read.h"
 #include "engine/guest/hold.h"
+#include "engine/guest/request.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/file.h"
 #include "io/now.h"
-
-/* A longer read would hold up the engine's other requests while the kernel copies it. */
-#define MAX_NOW_LEN (128 * KiB)
 
 /* One read of so many is timed, for itself and the next ones: two looks at the clock take a
  * twentieth of the time of a read. */
@@ -37,11 +35,9 @@
 
 static bool may_be_read(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
-	uint64_t guest_len = disk->guests.len;
-
 	return disk->flags & BPULL_DISK_GUEST_IO && disk->guests.rest == DISK_ACTIVE &&
-	       !guest_is_held(disk, false) && len && len <= MAX_NOW_LEN && guest_off <= guest_len &&
-	       len <= guest_len - guest_off;
+	       !guest_is_held(disk, false) && len && len <= GUEST_NOW_LEN &&
+	       disk_has_range(disk, guest_off, len);
 }
 
 /* began_ns 0: it takes as long as the one that was timed last. */

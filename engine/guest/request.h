@@ -76,6 +76,10 @@ struct guest_new {
 
 #define GUEST_FEW_IOVS 2
 
+/* A longer request that is done on the spot would hold up the engine's other ones while the kernel
+ * copies its bytes. */
+#define GUEST_NOW_LEN (128 * KiB)
+
 struct guest {
 	struct op op;
 	struct layer *overlay; /* the disk's image; not for a request that was refused */

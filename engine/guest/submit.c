@@ -66,7 +66,6 @@ static bool changes(enum guest_kind kind)
 static int refusal(const struct guest *g)
 {
 	const struct bpull_disk *disk = g->op.disk;
-	uint64_t guest_len = disk->guests.len;
 	uint32_t known = g->kind == GUEST_ZEROES  ? BPULL_IO_FUA | BPULL_IO_UNMAP
 			 : g->kind == GUEST_WRITE ? BPULL_IO_FUA
 						  : 0;
@@ -75,7 +74,7 @@ static int refusal(const struct guest *g)
 		return -EINVAL;
 	if (disk->guests.rest != DISK_ACTIVE)
 		return -EPERM;
-	if (g->guest_off > guest_len || g->len > guest_len - g->guest_off)
+	if (!disk_has_range(disk, g->guest_off, g->len))
 		return -EINVAL;
 	if (changes(g->kind) && disk->flags & BPULL_DISK_READ_ONLY)
 		return -EROFS;

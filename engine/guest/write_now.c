@@ -23,6 +23,8 @@
 #include "engine/core/ranges/range_lock.h"
 #include "engine/core/rate/calm.h"
 #include "engine/core/rate/stats.h"
+#include "engine/guest/hold.h"
+#include "engine/guest/request.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_guest.h"
 #include "formats/core/layer_header.h"
@@ -31,24 +33,14 @@
 #include "io/file.h"
 #include "io/now.h"
 
-/* A longer write would hold up the engine's other requests while the kernel copies it. */
-#define MAX_NOW_LEN (128 * KiB)
-
 static bool takes_writes(const struct bpull_disk *disk)
 {
 	const struct guests *all = &disk->guests;
 
 	return disk->flags & BPULL_DISK_GUEST_IO && !(disk->flags & BPULL_DISK_READ_ONLY) &&
 	       !disk->poisoned && !disk->exclusive && all->rest == DISK_ACTIVE &&
-	       !all->hold.is_on &&
+	       !guest_is_held(disk, true) &&
 	       (all->prepare == GUESTS_PREPARED || !layer_has_claims(disk_overlay(disk)));
-}
-
-static bool is_inside(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
-{
-	uint64_t guest_len = disk->guests.len;
-
-	return len && len <= MAX_NOW_LEN && guest_off <= guest_len && len <= guest_len - guest_off;
 }
 
 /* A file whose writes cost less here than on their way to another thread, and nothing beside it. */
@@ -96,7 +88,8 @@ bool guest_write_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov
 	struct write_extent e;
 	bool done;
 
-	if (flags || !may_be_here(disk) || !takes_writes(disk) || !is_inside(disk, guest_off, len))
+	if (flags || !len || len > GUEST_NOW_LEN || !may_be_here(disk) || !takes_writes(disk) ||
+	    !disk_has_range(disk, guest_off, len))
 		return false;
 	began_ns = engine_now_ns();
 	if (!takes_no_waiting(disk, began_ns) || !find_written(disk, guest_off, len, &e))
