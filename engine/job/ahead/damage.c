@@ -202,11 +202,28 @@ static void forget_tables_of(struct plan_walk *w)
 			table_cache_drop_clean(w->cache, w->chain->layers[i]->file);
 }
 
+/* rc is what mapping all that is to be copied came to: says whose damage it met, or looks for what
+ * mapping does not meet. */
+static int judge_walk(struct plan_walk *w, int rc, struct err *err)
+{
+	struct shown shown;
+
+	if (rc == -EUCLEAN) {
+		*err = (struct err){ 0 };
+		rc = tell_damage(w, err);
+	} else if (!rc) {
+		rc = check_packed(w, err);
+	}
+	if (rc && !err->message[0])
+		err_errno(err, rc, "%s: its chain cannot be read; nothing was changed",
+			  file_show(w->chain->layers[0]->file, &shown));
+	return rc;
+}
+
 int damage_refuse(struct plan_walk *w, struct err *err)
 {
 	const struct chain *chain = w->chain;
 	struct layer *overlay = chain->layers[0];
-	struct shown shown;
 	bool has_tables = false;
 	int rc;
 
@@ -226,16 +243,8 @@ int damage_refuse(struct plan_walk *w, struct err *err)
 		if (!rc && w->left)
 			w->left->is_counted = true;
 		overlay->tables_wanted = rc ? 0 : w->n_tables;
-		if (rc == -EUCLEAN) {
-			*err = (struct err){ 0 };
-			rc = tell_damage(w, err);
-		} else if (!rc) {
-			rc = check_packed(w, err);
-		}
+		rc = judge_walk(w, rc, err);
 	}
-	if (rc && !err->message[0])
-		err_errno(err, rc, "%s: its chain cannot be read; nothing was changed",
-			  file_show(overlay->file, &shown));
 	forget_tables_of(w);
 	return rc;
 }
@@ -299,17 +308,8 @@ static int look_down(struct plan_walk *w, unsigned from, unsigned to, struct err
 {
 	const struct layer *overlay = w->chain->layers[0];
 	uint64_t end = from ? overlay->backed_len : overlay->guest_len;
-	int rc = map_down(w, from, to, end);
-	struct shown shown;
 
-	if (rc == -EUCLEAN)
-		rc = tell_damage(w, err);
-	else if (!rc)
-		rc = check_packed(w, err);
-	if (rc && !err->message[0])
-		err_errno(err, rc, "%s: its chain cannot be read; nothing was changed",
-			  file_show(overlay->file, &shown));
-	return rc;
+	return judge_walk(w, map_down(w, from, to, end), err);
 }
 
 int damage_refuse_down(struct bpull_disk *disk, unsigned from, unsigned to, bool is_start,
