@@ -126,6 +126,14 @@ static void node_leave_engine(struct bpull_disk *node)
 	engine_rerun(node->engine);
 }
 
+/* Its image is neither a backing file again nor, since a commit's end, the disk's own. */
+static bool holds_image(const struct bpull_disk *node)
+{
+	const struct layer *overlay = disk_overlay(node);
+
+	return overlay->is_overlay && overlay != disk_overlay(node->nodes.of);
+}
+
 static void node_destroy(struct bpull_disk *node)
 {
 	/* No worker closed them: the other disk's close does it. */
@@ -133,7 +141,7 @@ static void node_destroy(struct bpull_disk *node)
 	node_leave_engine(node);
 	commit_abandon(node);
 	/* What is in memory only never comes to the disk, and may go from memory in parts. */
-	if (disk_overlay(node)->is_overlay && disk_overlay(node) != disk_overlay(node->nodes.of))
+	if (holds_image(node))
 		table_cache_revert(node->engine->cache, disk_overlay(node)->file);
 	node_free(node);
 }
@@ -201,8 +209,8 @@ void node_say_given_up(struct bpull_disk *disk, const struct bpull_disk *node)
 	if (!node->nodes.of)
 		return;
 	/* What was raw has no tables, and may be written to again. */
-	if (error && overlay->is_overlay && overlay != disk_overlay(node->nodes.of) &&
-	    layer_format(overlay) != IMAGE_RAW && node->nodes.of->flags & BPULL_DISK_GUEST_IO)
+	if (error && holds_image(node) && layer_format(overlay) != IMAGE_RAW &&
+	    node->nodes.of->flags & BPULL_DISK_GUEST_IO)
 		job_say_given_up(disk, overlay->file, error);
 }
 
@@ -213,8 +221,7 @@ static bool give_image_back(struct bpull_disk *node)
 	struct layer *overlay = disk_overlay(node);
 	int error;
 
-	if (!overlay->is_overlay || overlay == disk_overlay(node->nodes.of) ||
-	    aside_is_done(node, &rest_kind))
+	if (!holds_image(node) || aside_is_done(node, &rest_kind))
 		return true;
 	error = node_write_error(node);
 	commit_abandon(node);
