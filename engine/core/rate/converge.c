@@ -26,7 +26,7 @@ bool converge_is_near(const struct converge *c, uint64_t written_len, uint64_t r
 {
 	bool becomes_less = written_len <= c->look_len - c->look_len / 4;
 
-	return written_len <= hold_len(rate) || (c->n_looks > CONVERGE_FREE_LOOKS && !becomes_less);
+	return written_len <= hold_len(rate) || (converge_may_slow(c) && !becomes_less);
 }
 
 bool converge_is_too_fast(const struct converge *c, uint64_t left_len, uint64_t written_len,
@@ -34,8 +34,7 @@ bool converge_is_too_fast(const struct converge *c, uint64_t left_len, uint64_t 
 {
 	uint64_t copied_len = c->look_len - MIN(left_len, c->look_len);
 
-	return c->n_looks > CONVERGE_FREE_LOOKS &&
-	       written_len > copied_len / 2 + hold_len(rate) / 4;
+	return converge_may_slow(c) && written_len > copied_len / 2 + hold_len(rate) / 4;
 }
 
 uint64_t converge_count_written(const struct converge *c, uint64_t written_len, size_t n_read,

@@ -28,6 +28,11 @@ struct converge {
 	uint64_t look_len; /* what the last one found, which is copied now */
 };
 
+/* It has looked in vain for long enough: the guest may be made to wait. */
+static inline bool converge_may_slow(const struct converge *c)
+{
+	return c->n_looks > CONVERGE_FREE_LOOKS;
+}
 /* What was written is looked at, and copied next. */
 void converge_look(struct converge *c, uint64_t written_len);
 /* The guest can wait for what it wrote since the last look: that is little for a job that may copy

@@ -164,7 +164,7 @@ static bool is_too_fast(const struct bpull_disk *disk)
 
 	/* The sets may be long, and most jobs never come so far. */
 	if ((disk->job.step != JOB_COPYING && !is_read_back) || disk->job.paused ||
-	    converge->n_looks <= CONVERGE_FREE_LOOKS)
+	    !converge_may_slow(converge))
 		return false;
 	written_len = range_set_len(&walk->down.written);
 	if (is_read_back)

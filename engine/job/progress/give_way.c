@@ -92,7 +92,7 @@ void give_way_look(struct bpull_disk *disk, uint64_t done_bytes, uint64_t now_ns
  * and the less the job did the longer it would wait. */
 static bool is_waited_for(const struct bpull_disk *disk)
 {
-	return disk->job.down.converge.n_looks > CONVERGE_FREE_LOOKS;
+	return converge_may_slow(&disk->job.down.converge);
 }
 
 uint64_t give_way_limit(const struct bpull_disk *disk, uint64_t limit)
