@@ -72,10 +72,14 @@ static bool is_masked(const struct file *like)
 }
 
 /* The mode that `like` has, or 0666. */
-static int find_mode(struct posix_dir *pd, const struct file *like)
+static int find_mode(struct posix_dir *pd, const struct file *like, struct err *err)
 {
+	struct shown shown;
+	int rc;
+
 	pd->mode = 0666;
-	return !like || like->fd < 0 ? 0 : posix_mode(like->fd, &pd->mode);
+	rc = !like || like->fd < 0 ? 0 : posix_mode(like->fd, &pd->mode);
+	return rc ? err_errno(err, rc, "%s: cannot find its mode", file_show(like, &shown)) : 0;
 }
 
 static mode_t mode_at_first(const struct posix_dir *pd, const struct file *like)
@@ -99,16 +103,15 @@ static int create_private(struct dir *dir, const char *name, const struct file *
 {
 	struct posix_dir *pd = (struct posix_dir *)dir;
 	autofree char *path = NULL;
-	struct shown shown;
-	int rc = find_mode(pd, like);
+	int rc = find_mode(pd, like, err);
 
-	if (!rc && is_append_only(pd->fd))
+	if (rc)
+		return rc;
+	if (is_append_only(pd->fd))
 		return err_set(err, -EACCES,
 			       "cannot create '%s%s': its directory is append-only (see lsattr), "
 			       "so a finished file can't get its name there: choose another one",
 			       pd->prefix, name);
-	if (rc)
-		return err_errno(err, rc, "%s: cannot find its mode", file_show(like, &shown));
 	if (asprintf(&path, "%s%s", pd->prefix, name) < 0) {
 		path = NULL;
 		return err_errno(err, -ENOMEM, "cannot make a temporary name");
@@ -125,11 +128,10 @@ static int create_unnamed(struct dir *dir, const char *path, const struct file *
 			  struct file **out, struct err *err)
 {
 	struct posix_dir *pd = (struct posix_dir *)dir;
-	struct shown shown;
-	int rc = find_mode(pd, like);
+	int rc = find_mode(pd, like, err);
 
 	if (rc)
-		return err_errno(err, rc, "%s: cannot find its mode", file_show(like, &shown));
+		return rc;
 	if (access("/proc/self/fd", X_OK))
 		return -EOPNOTSUPP;
 	rc = posix_create_unnamed(pd->fd, path, mode_at_first(pd, like), out, err);
