@@ -74,8 +74,6 @@ struct file_opener {
 	/* Creates an empty file (-EEXIST if there is one), open for writing. */
 	int (*create)(struct file_opener *opener, const char *name, struct file **out,
 		      struct err *err);
-	/* Removes what create() made, after a failure. */
-	int (*remove)(struct file_opener *opener, const char *name);
 	/* dir.h */
 	int (*open_dir)(struct file_opener *opener, const char *path, struct dir **out,
 			struct err *err);

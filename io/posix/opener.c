@@ -5,9 +5,6 @@
  */
 #include "io/posix/opener.h"
 
-#include <errno.h>
-#include <unistd.h>
-
 #include "io/file/opener.h"
 #include "io/posix/dir.h"
 #include "io/posix/file.h"
@@ -24,17 +21,11 @@ static int create_named(struct file_opener *opener, const char *name, struct fil
 	return posix_create(name, 0666, out, err);
 }
 
-static int remove_named(struct file_opener *opener, const char *name)
-{
-	return unlink(name) ? -errno : 0;
-}
-
 struct file_opener *file_opener_posix(void)
 {
 	static struct file_opener opener = {
 		.open = open_named,
 		.create = create_named,
-		.remove = remove_named,
 		.open_dir = posix_dir_open,
 	};
 	return &opener;

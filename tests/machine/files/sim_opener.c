@@ -289,24 +289,11 @@ static int sim_opener_create(struct file_opener *opener, const char *name, struc
 	return 0;
 }
 
-static int sim_opener_remove(struct file_opener *opener, const char *name)
-{
-	struct sim *sim = (struct sim *)((char *)opener - offsetof(struct sim, opener));
-
-	if (sim_is_stopped(sim))
-		return SIM_STOPPED;
-	if (!sim_file_exists(sim, name))
-		return -ENOENT;
-	sim_file_remove(sim, name);
-	return 0;
-}
-
 void sim_opener_init(struct sim *sim)
 {
 	sim->opener = (struct file_opener){
 		.open = sim_opener_open,
 		.create = sim_opener_create,
-		.remove = sim_opener_remove,
 		.open_dir = sim_dir_open,
 	};
 }

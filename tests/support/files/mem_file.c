@@ -269,21 +269,10 @@ static int fs_create(struct file_opener *opener, const char *name, struct file *
 	return fs_open(opener, &(struct file_open){ .name = name, .write = true }, out, err);
 }
 
-static int fs_remove(struct file_opener *opener, const char *name)
-{
-	struct mem_fs *fs = (struct mem_fs *)opener;
-	struct mem_name *entry = fs_find(fs, name);
-
-	if (!entry)
-		return -ENOENT;
-	*entry->name = '\0'; /* no longer found; freed with the rest */
-	return 0;
-}
-
 void mem_fs_init(struct mem_fs *fs)
 {
 	*fs = (struct mem_fs){
-		.opener = { .open = fs_open, .create = fs_create, .remove = fs_remove },
+		.opener = { .open = fs_open, .create = fs_create },
 		.next_ino = 100,
 	};
 }

@@ -57,7 +57,7 @@ static int write_and_read(struct io *io)
 			return 13;
 	}
 	file_close(file);
-	return opener->remove(opener, scratch("disk")) || memcmp(buf, "hello", 5) ? 14 : 0;
+	return unlink(scratch("disk")) || memcmp(buf, "hello", 5) ? 14 : 0;
 }
 
 static int refused_at_the_door(int error)
@@ -203,7 +203,7 @@ static int refused_later(int error)
 			return 4;
 	file_close(file);
 	io_close(io);
-	return opener->remove(opener, scratch("disk")) ? 5 : 0;
+	return unlink(scratch("disk")) ? 5 : 0;
 }
 
 Test(choice, a_ring_refused_later_fails_each_request)

@@ -140,7 +140,7 @@ Test(wake, waiting_in_the_ring)
 	close(epoll_fd);
 	close(fds[0]);
 	close(fds[1]);
-	cr_assert_eq(file_opener_posix()->remove(file_opener_posix(), scratch("disk")), 0);
+	cr_assert_eq(unlink(scratch("disk")), 0);
 }
 
 static struct io *open_ring(struct file **file)
@@ -159,7 +159,7 @@ static void close_ring(struct io *io, struct file *file)
 {
 	file_close(file);
 	io_close(io);
-	cr_assert_eq(file_opener_posix()->remove(file_opener_posix(), scratch("disk")), 0);
+	cr_assert_eq(unlink(scratch("disk")), 0);
 }
 
 /* To the kernel a length of 0 is all up to the file's end. */

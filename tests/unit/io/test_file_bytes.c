@@ -116,7 +116,4 @@ Test(file, create_makes_a_new_file_or_none)
 	struct stat st;
 	cr_assert_eq(stat(path, &st), 0);
 	cr_assert_eq(st.st_size, 4);
-	cr_assert_eq(opener->remove(opener, path), 0);
-	cr_assert_eq(opener->remove(opener, path), -ENOENT);
-	cr_assert_neq(stat(path, &st), 0);
 }
