@@ -39,11 +39,8 @@ void disk_settle(struct bpull_disk *disk)
 
 	engine_rerun(disk->engine); /* the next round begins what is only submitted */
 	for (unsigned n_before = 0;; n_before = n_commits) {
-		if (commit_is_stalled(disk) && !disk->poisoned && !has_retried) {
-			has_retried = true;
-			commit_retry(disk);
+		if (!disk->poisoned && disk_retry_once(disk, &has_retried))
 			engine_rerun(disk->engine);
-		}
 		if (disk_settle_on(disk, &n_commits))
 			return;
 		if (n_commits != n_before)

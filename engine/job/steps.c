@@ -320,10 +320,7 @@ void job_step_unwinding(struct bpull_disk *disk)
 		return;
 	if (!job_give_back_space(disk))
 		return;
-	if (commit_is_stalled(disk) && !disk->job.has_retried) {
-		disk->job.has_retried = true;
-		commit_retry(disk);
-	}
+	disk_retry_once(disk, &disk->job.has_retried);
 	/* Without memory or space for a commit: the next flush, or the next job, tries again. */
 	if (!down_is_on(disk) && /* down_rest() has done it */
 	    !disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&

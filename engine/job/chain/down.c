@@ -276,10 +276,7 @@ bool down_rest(struct bpull_disk *disk)
 		return false;
 	/* Its runs have given back what they took: else nothing is written to it any more, before
 	 * the disk is opened anew (node.c). */
-	if (commit_is_stalled(down->into) && !disk->job.down.has_retried) {
-		disk->job.down.has_retried = true;
-		commit_retry(down->into);
-	}
+	disk_retry_once(down->into, &disk->job.down.has_retried);
 	if (!disk_settle_on(down->into, &disk->job.down.n_settles.below))
 		return false;
 	return job_rest_node(down->into);

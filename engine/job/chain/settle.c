@@ -11,6 +11,15 @@
 /* Freed space is counted free by the next commit but one, or later where a table can't be read. */
 #define MAX_COMMITS 32u
 
+bool disk_retry_once(struct bpull_disk *disk, bool *has_retried)
+{
+	if (*has_retried || !commit_is_stalled(disk))
+		return false;
+	*has_retried = true;
+	commit_retry(disk);
+	return true;
+}
+
 bool disk_settle_on(struct bpull_disk *disk, unsigned *n_commits)
 {
 	/* A worker may use the image even where no commit can be had. */

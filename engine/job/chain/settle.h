@@ -14,5 +14,7 @@ struct bpull_disk;
  * its commit finds no space. False: something is in flight for it, whose end runs the engine again.
  * *n_commits: those begun, 0 at first. */
 bool disk_settle_on(struct bpull_disk *disk, unsigned *n_commits);
+/* A commit that found no space has another try, unless it had one. True: it has it now. */
+bool disk_retry_once(struct bpull_disk *disk, bool *has_retried);
 
 #endif
