@@ -2,13 +2,13 @@
 """A job: what pulls a chain into an image."""
 import time
 from dataclasses import dataclass
-from errno import ETIMEDOUT
+from errno import ENOENT, ETIMEDOUT
 from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 from ._enums import JobState, JobStatus, JobType, Remedy
 from ._ffi import ffi, lib
 from ._options import as_ns
-from .errors import JobCanceled, JobFailed, check
+from .errors import Error, JobCanceled, JobFailed, check
 
 if TYPE_CHECKING:
     from .disk import Disk
@@ -87,7 +87,7 @@ class Job:
         return self._end.message if self._end else ""
 
     def set_speed(self, bandwidth: int, burst: int = 0) -> None:
-        check(lib.bpull_job_set_speed(self._disk.pointer, bandwidth, burst))
+        _steer(lib.bpull_job_set_speed(self._disk.pointer, bandwidth, burst))
 
     def set_rates(self, *, iops: Optional[int] = None, within: Optional[float] = None,
                   min_rate: Optional[int] = None, guest_p99: Optional[float] = None) -> None:
@@ -102,21 +102,21 @@ class Job:
             if value is not None:
                 setattr(rates, field, value)
                 rates.which |= flag
-        check(lib.bpull_job_set_rates(self._disk.pointer, rates))
+        _steer(lib.bpull_job_set_rates(self._disk.pointer, rates))
 
     def pause(self) -> None:
-        check(lib.bpull_job_pause(self._disk.pointer))
+        _steer(lib.bpull_job_pause(self._disk.pointer))
 
     def resume(self) -> None:
-        check(lib.bpull_job_resume(self._disk.pointer))
+        _steer(lib.bpull_job_resume(self._disk.pointer))
 
     def abort(self) -> None:
         """Asks it to stop; wait() says how it ended."""
-        check(lib.bpull_job_abort(self._disk.pointer))
+        _steer(lib.bpull_job_abort(self._disk.pointer))
 
     def finalize(self) -> None:
         """Of a job with manual_finalize that is READY: lets the link go."""
-        check(lib.bpull_job_finalize(self._disk.pointer))
+        _steer(lib.bpull_job_finalize(self._disk.pointer))
 
     def wait(self, timeout: Optional[float] = None) -> Progress:
         """Waits for the end (seconds; None: for ever; TimeoutError). COMPLETED: the last Progress. Else it raises
@@ -181,3 +181,10 @@ def _progress(info: Any) -> Progress:
                     is_late=bool(info.is_late), left_ns=info.left_ns, guest_p99_ns=info.guest_p99_ns,
                     guest_p99_now_ns=info.guest_p99_now_ns, source_bytes=info.source_bytes,
                     shared_bytes=info.shared_bytes, past_cache_bytes=info.past_cache_bytes)
+
+
+def _steer(rc: int) -> None:
+    """check(), for a call that changes a running job: it may end at any moment, of itself or of a changed base."""
+    if rc == -ENOENT:
+        raise Error(ENOENT, "the job is over: wait() says how it ended")
+    check(rc)
