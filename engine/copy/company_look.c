@@ -58,6 +58,9 @@ uint64_t company_look(struct bpull_engine *engine, uint64_t now_ns)
 
 	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
 		look_at_disk(disk);
+	/* A round of guests' requests only. Whether one is active costs a look at the clock. */
+	if (!engine->convoys.first && !engine->convoys.kept.n)
+		return UINT64_MAX;
 	at_ns = convoy_look(&engine->convoys, now_ns,
 			    buf_n_free(engine->bufs) && !engine_guest_is_active(engine));
 	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
@@ -67,6 +70,8 @@ uint64_t company_look(struct bpull_engine *engine, uint64_t now_ns)
 
 bool company_was_left(const struct bpull_engine *engine)
 {
+	if (!engine->convoys.first)
+		return false;
 	for (const struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
 		if (convoy_is_shared(&disk->walk->company.member) && !is_under_way(disk))
 			return true;
