@@ -135,6 +135,9 @@ void uring_queue_recall(struct uring *u)
 /* From the waiting list into the submission ring, as far as the kernel may hold. */
 static void feed_ring(struct uring *u)
 {
+	/* Most rounds of an engine whose reads end at once. */
+	if (!u->writes.first && !u->waiting.first && !u->n_kernel)
+		return;
 	if (u->writes.first)
 		writer_put(u->writer, &u->writes);
 	if (u->stuck) {
