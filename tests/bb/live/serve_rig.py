@@ -186,6 +186,17 @@ def written_rows(d, image):
         return {n for n in range(200) if file.read(512) == bytes([n + 1]) * 508 + bytes([n, 0, n + 1, n + 1])}
 
 
+def check_rows(d, top):
+    said = serial(d)
+    same((said.split()[0], said.split()[-1], said.count('.')), ('BOOTED', 'DONE', 200), 'the guest')
+    qemu_img('convert', '-O', 'raw', top, f'{d}/after')
+    with open(f'{d}/after', 'rb') as file:
+        file.seek(1024 * 512)
+        for n in range(200):
+            wanted = bytes([n + 1]) * 508 + bytes([n, 0, n + 1, n + 1])
+            same(file.read(512), wanted, f'sector {n} of those that the guest wrote')
+
+
 def after_the_guest(top, flat):
     """What is to be read when the guest of boot_disk() has written its rows: `flat` is changed."""
     images.flatten(top, 'qcow2', flat)

@@ -17,7 +17,7 @@ import images
 import processes
 from harness import DONE, LOCKED, MIB, REFUSED, USAGE, Skip, bp, case, check, need, refused, same
 from images import image_check, image_info, overlay, qemu_img, raw_image
-from serve_rig import FIRST, SIZE, Front, after_the_guest, ask, boot_disk, cpu_seconds, disk, end, frontend, hear, machine, say, serial, serving, wait_for_rows, written_rows
+from serve_rig import FIRST, SIZE, Front, after_the_guest, ask, boot_disk, check_rows, cpu_seconds, disk, end, frontend, hear, machine, say, serial, serving, wait_for_rows, written_rows
 
 
 # ---- The command --------------------------------------------------------------------------------
@@ -342,17 +342,6 @@ def resized(d):
 
 
 # ---- Firmware -----------------------------------------------------------------------------------
-
-def check_rows(d, top):
-    said = serial(d)
-    same((said.split()[0], said.split()[-1], said.count('.')), ('BOOTED', 'DONE', 200), 'the guest')
-    qemu_img('convert', '-O', 'raw', top, f'{d}/after')
-    with open(f'{d}/after', 'rb') as file:
-        file.seek(1024 * 512)
-        for n in range(200):
-            wanted = bytes([n + 1]) * 508 + bytes([n, 0, n + 1, n + 1])
-            same(file.read(512), wanted, f'sector {n} of those that the guest wrote')
-
 
 @case('SeaBIOS boots from it under QEMU, reads and writes')
 def boots(d):
