@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """What `meson install` puts where: completions, pages, and libraries, of which the static ones show public names alone."""
+import fnmatch
+import json
 import os
 import pathlib
 import re
+import stat
 
 import harness
 import installed
@@ -104,6 +107,40 @@ def places(d):
     for name in 'blockpull', 'blockpull-bench':
         for place in f'bash-completion/completions/{name}', f'fish/vendor_completions.d/{name}.fish', f'zsh/site-functions/_{name}':
             check(os.path.getsize(f'{share}/{place}') > 1000, f'{place} is too short')
+
+
+# The fields of VhostUserBackend and the features of a "block" one, as QEMU's docs/interop/vhost-user.json has them.
+BACKEND_FIELDS = {'description': str, 'type': str, 'binary': str, 'tags': list}
+BLOCK_FEATURES = {'read-only', 'blk-file'}
+
+
+@case('programs that look for vhost-user backends find one, whose binary does what is told of it; packages have it')
+def backend(d):
+    env, _ = installed.install(d)
+    found = list(pathlib.Path(f'{d}/root').glob('**/share/qemu/vhost-user/*'))
+    same([path.name for path in found], ['50-blockpull.json'], 'descriptions')
+    same(stat.S_IMODE(found[0].stat().st_mode), 0o644, 'its mode')
+    told = json.loads(found[0].read_text(encoding='utf-8'))
+    same({name: type(value) for name, value in told.items()}, BACKEND_FIELDS, 'fields')
+    same({type(tag) for tag in told['tags']}, {str}, 'tags')
+    binary = pathlib.Path(told['binary'])
+    check(binary.is_absolute() and os.access(f'{d}/root{binary}', os.X_OK), f'{binary} is no program')
+    can = harness.run(f'{d}/root{binary}', '--print-capabilities', '--socket-path=/none', env=env)
+    same((can.rc, can.err), (0, ''), str(can))
+    can = can.json()
+    same((set(can), can['type'], told['type']), ({'type', 'features'}, 'block', 'block'), 'capabilities')
+    check(set(can['features']) <= BLOCK_FEATURES and len(can['features']) == len(set(can['features'])), f'features: {can}')
+    words = harness.run(f'{d}/root{binary}', '--help', env=env).out
+    for option in ['socket-path', 'fd', 'print-capabilities', *can['features']]:
+        check(f'--{option} ' in words, f'--{option} is told of, and not in --help')
+    # The packages' prefix is /usr.
+    share = f'/usr/share/{found[0].relative_to(found[0].parents[2])}'
+    debian = (ROOT / 'tools/packaging/debian/blockpull.install').read_text(encoding='utf-8').split()
+    rpm = (ROOT / 'tools/packaging/blockpull.spec').read_text(encoding='utf-8')
+    rpm = rpm.replace('%{_datadir}', '/usr/share').replace('%{_bindir}', '/usr/bin').split()
+    for name in share, f'/usr/bin/{binary.name}':
+        check(any(fnmatch.fnmatch(name[1:], pattern) for pattern in debian), f'{name} is in no Debian package')
+        check(any(fnmatch.fnmatch(name, pattern) for pattern in rpm), f'{name} is in no RPM')
 
 
 harness.main()
