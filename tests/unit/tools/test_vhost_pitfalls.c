@@ -153,15 +153,6 @@ Test(vhost_pitfalls, p08_bits_that_were_not_offered_are_not_taken)
 	rig_close(&rig);
 }
 
-static int take_again(struct rig *rig)
-{
-	uint16_t head;
-
-	if (!vhost_queue_runs(&rig->session, rig_queue(rig)))
-		return -1;
-	return vhost_queue_take_again(rig_queue(rig), &head) ? head : -1;
-}
-
 /* The ring was in use before the region was: its used->idx is not the region's. */
 Test(vhost_pitfalls, p09_a_fresh_region_does_not_end_descriptor_0)
 {
@@ -175,8 +166,8 @@ Test(vhost_pitfalls, p09_a_fresh_region_does_not_end_descriptor_0)
 	cr_assert_eq(rig_take(&rig), 0);
 	rig_die(&rig);
 	vhost_start_inflight(&rig);
-	cr_assert_eq(take_again(&rig), 0, "it was in flight, and is to be done");
-	cr_assert_eq(take_again(&rig), -1);
+	cr_assert_eq(rig_take_again(&rig), 0, "it was in flight, and is to be done");
+	cr_assert_eq(rig_take_again(&rig), -1);
 	cr_assert_eq(rig_queue(&rig)->ring.last_avail, 101);
 	rig_close(&rig);
 }
@@ -196,10 +187,10 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_done_again_by_age)
 	vhost_queue_publish(&rig.session, rig_queue(&rig), 0);
 	rig_die(&rig);
 	vhost_start_inflight(&rig);
-	cr_assert_eq(take_again(&rig), 6);
-	cr_assert_eq(take_again(&rig), 4);
-	cr_assert_eq(take_again(&rig), 0);
-	cr_assert_eq(take_again(&rig), -1);
+	cr_assert_eq(rig_take_again(&rig), 6);
+	cr_assert_eq(rig_take_again(&rig), 4);
+	cr_assert_eq(rig_take_again(&rig), 0);
+	cr_assert_eq(rig_take_again(&rig), -1);
 	rig_offer(&rig, 1);
 	cr_assert_eq(rig_take(&rig), 1, "and the ring goes on behind them");
 	rig_close(&rig);
@@ -225,7 +216,7 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_known_at_the_stop_of_a_ring_that_
 	cr_assert(rig_enable(&rig, false));
 	cr_assert_eq(vhost_session_stops(&rig.session, &stop), rig_queue(&rig));
 	cr_assert(vhost_queue_owes(rig_queue(&rig)), "6 is owed");
-	cr_assert_eq(take_again(&rig), 6);
+	cr_assert_eq(rig_take_again(&rig), 6);
 	cr_assert_not(vhost_queue_owes(rig_queue(&rig)));
 	rig_die(&rig);
 	vhost_start_inflight(&rig);

@@ -52,6 +52,8 @@ bool rig_inflight(struct rig *rig);
 void rig_offer(struct rig *rig, uint16_t head);
 /* The head that the queue gives. -1: it does not run, or there is none. */
 int rig_take(struct rig *rig);
+/* The same of what was in flight when the last process ended. */
+int rig_take_again(struct rig *rig);
 struct vhost_queue *rig_queue(struct rig *rig);
 
 #endif
