@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import time
 
 import pytest
 
@@ -33,6 +34,31 @@ def test_readinto_fills_what_it_is_given(chain, engine):
         assert room == chain.content[(1 << 20) - 1000:(1 << 20) + 4000]
         with pytest.raises((BufferError, TypeError)):
             disk.readinto(0, b"can't be written")
+
+
+def test_one_request_has_several_buffers(chain, engine):
+    with engine.open(chain.top, guest_io=True) as disk:
+        disk.writev(6 << 20, [b"\x11" * 512, bytearray(b"\x22" * 4096), memoryview(b"\x33" * 1)], fua=True)
+        rooms = [bytearray(1), bytearray(511), bytearray(4097)]
+        disk.readv(6 << 20, rooms)
+        assert b"".join(rooms) == b"\x11" * 512 + b"\x22" * 4096 + b"\x33"
+        assert (disk.stats.read.requests, disk.stats.write.requests) == (1, 1)
+        disk.readv(0, [])
+        with pytest.raises((BufferError, TypeError)):
+            disk.readv(0, [bytearray(1), b"can't be written"])
+        with pytest.raises(blockpull.Error) as caught:
+            disk.readv(0, [bytearray(1)] * 1025)
+        assert caught.value.errno == errno.EINVAL
+
+
+def test_a_guest_asks_what_a_range_is(chain, engine):
+    with engine.open(chain.top, guest_io=True) as disk:
+        own, below = (disk.block_status(offset, 4096) for offset in (5 << 20, 1 << 20))
+        assert [(e.start, e.length, e.depth, e.data) for e in own] == [(5 << 20, 4096, 0, True)]
+        assert [(e.start, e.length, e.depth, e.data) for e in below] == [(1 << 20, 4096, 1, True)]
+        with pytest.raises(blockpull.Error) as caught:
+            disk.block_status(disk.size, 1)
+        assert caught.value.errno == errno.EINVAL
 
 
 def test_what_was_asked_is_counted(chain, engine):
@@ -216,10 +242,13 @@ def test_another_has_the_image_while_a_disk_rests(chain, engine):
         with blockpull.Engine() as other, other.open(chain.top, guest_io=True) as there:
             assert there.read(0, 512) == b"a" * 512
             there.write(512, b"b" * 512)
-            with pytest.raises(blockpull.Error) as caught:
-                disk.activate()
-            assert caught.value.errno == errno.EBUSY
-        disk.activate()
+            for wait in True, False:
+                began = time.monotonic()
+                with pytest.raises(blockpull.Error) as caught:
+                    disk.activate(wait=wait)
+                assert caught.value.errno == errno.EBUSY
+                assert not wait or time.monotonic() - began >= 0.9  # seconds that a lock is waited for
+        disk.activate(wait=False)
         assert disk.read(0, 1024) == b"a" * 512 + b"b" * 512
     chain.content = b"a" * 512 + b"b" * 512 + chain.content[1024:]
     chain.judge()

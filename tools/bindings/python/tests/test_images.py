@@ -61,3 +61,38 @@ def test_flatten_makes_a_new_file(chain, engine, tmp_path):
 
 def test_the_library_says_its_version():
     assert blockpull.version().count(".") == 2
+
+
+def test_measure_pull_heeds_the_base_and_the_top(chain, tmp_path):
+    upper = tmp_path / "upper.qcow2"
+    blockpull.create(upper, backing="top.qcow2", backing_format="qcow2")
+    whole, above = blockpull.measure_pull(upper), blockpull.measure_pull(upper, base=chain.base)
+    assert whole == blockpull.measure(upper) and 0 < above.copy_bytes < whole.copy_bytes
+    assert blockpull.measure_pull(upper, top=chain.top).file_size == chain.top.stat().st_size
+    with pytest.raises(blockpull.Error) as caught:
+        blockpull.measure_pull(upper, base=tmp_path / "none")
+    assert caught.value.errno == errno.EINVAL and "none" in str(caught.value)
+
+
+def test_create_makes_what_it_is_asked_for(tmp_path):
+    blockpull.create(tmp_path / "a.qcow2", 1 << 20, cluster_size=4096, refcount_bits=64, lazy_refcounts=True, zstd=True)
+    blockpull.create(tmp_path / "b.qed", 1 << 20, format="qed", table_size=2)
+    blockpull.create(tmp_path / "c.qcow2", empty=True)
+    a, b, c = (blockpull.info(tmp_path / name)[0] for name in ("a.qcow2", "b.qed", "c.qcow2"))
+    assert (a.version, a.cluster_size, a.refcount_bits, a.lazy_refcounts, a.compression) == (3, 4096, 64, True, "zstd")
+    assert (b.format.word, b.table_size, b.virtual_size) == ("qed", 2, 1 << 20)
+    assert (c.virtual_size, c.refcount_bits, c.compression) == (0, 16, "zlib")
+
+
+def test_info_says_how_a_backing_format_is_known(chain):
+    top, base = blockpull.info(chain.top)
+    assert top.backing_format_from is blockpull.FormatFrom.RECORDED
+    assert (top.backing_opened_as, base.backing_opened_as) == (blockpull.Format.RAW, blockpull.Format.UNKNOWN)
+    assert base.backing_format_from is blockpull.FormatFrom.NOT_KNOWN
+    assert [layer.format.word for layer in (top, base)] == ["qcow2", "raw"]
+
+
+def test_check_counts_clusters(chain):
+    found = blockpull.check(chain.top)
+    assert found.n_total_clusters == 8 << 4 and 0 < found.n_allocated_clusters < found.n_total_clusters
+    assert found.image_end_offset == chain.top.stat().st_size and not found.marks_cleared

@@ -52,6 +52,8 @@ def test_a_failed_job_raises_the_librarys_sentence(chain, engine):
             job.resume()
         with pytest.raises(blockpull.JobFailed) as caught:
             job.wait()
+        last = job.info
+    assert (last.error, last.error_was_io, last.error_was_read) == (errno.ESTALE, False, False)
     assert caught.value.errno == errno.ESTALE
     assert "base.raw" in str(caught.value)
     assert chain.has_link()
@@ -107,6 +109,30 @@ def test_a_second_job_is_refused_while_one_runs(chain, engine):
         job = disk.pull(start_paused=True)
         with pytest.raises(blockpull.Error) as caught:
             disk.pull()
+        assert caught.value.errno == errno.EBUSY
+        job.resume()
+        job.wait()
+
+
+def test_what_a_job_would_be_refused_for_is_asked_first(chain, engine, tmp_path):
+    before = chain.top.read_bytes()
+    with engine.open(chain.top, read_only=True) as disk:
+        disk.check_job()
+        disk.check_job(base=chain.base)
+        for wrong in {"base": tmp_path / "none"}, {"top": tmp_path / "none"}, {"compression_level": 3}:
+            with pytest.raises(blockpull.Error) as caught:
+                disk.check_job(**wrong)
+            assert caught.value.errno == errno.EINVAL
+        with pytest.raises(blockpull.Error) as caught:
+            disk.check_job(blockpull.JobType.COMMIT)
+        assert caught.value.errno == errno.EROFS
+        assert disk.depth == 2
+    with engine.open(chain.top) as disk:
+        disk.check_job(blockpull.JobType.COMMIT, keep=True)
+        assert chain.top.read_bytes() == before
+        job = disk.pull(start_paused=True)
+        with pytest.raises(blockpull.Error) as caught:
+            disk.check_job()
         assert caught.value.errno == errno.EBUSY
         job.resume()
         job.wait()

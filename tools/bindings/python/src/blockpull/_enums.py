@@ -2,7 +2,7 @@
 """The header's enumerations: each value is the library's own constant, not a copy of its number."""
 import enum
 
-from ._ffi import lib
+from ._ffi import ffi, lib
 
 
 class Format(enum.IntEnum):
@@ -10,6 +10,19 @@ class Format(enum.IntEnum):
     RAW = lib.BPULL_FORMAT_RAW
     QCOW2 = lib.BPULL_FORMAT_QCOW2
     QED = lib.BPULL_FORMAT_QED
+
+    @property
+    def word(self) -> str:
+        """As the command's options and JSON have it: "raw", "qcow2", "qed" or "unknown"."""
+        return ffi.string(lib.bpull_format_name(self)).decode()
+
+
+class FormatFrom(enum.IntEnum):
+    """How it is known what a backing file is."""
+    NOT_KNOWN = lib.BPULL_FORMAT_NOT_KNOWN
+    RECORDED = lib.BPULL_FORMAT_RECORDED
+    PROBED = lib.BPULL_FORMAT_PROBED
+    TOLD = lib.BPULL_FORMAT_TOLD
 
 
 class Io(enum.IntEnum):

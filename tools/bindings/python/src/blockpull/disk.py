@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A disk: an image with its chain, as the guest sees it."""
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from ._enums import Compression, Copy, IoFlags, JobFlags, JobType, OnError
 from ._ffi import ffi, lib
@@ -149,6 +149,18 @@ class Disk:
                                        within=within, guest_p99=guest_p99, bandwidth=bandwidth, burst=burst,
                                        on_error=on_error, guest_share=guest_share, iops=iops, min_rate=min_rate))
 
+    def check_job(self, job: JobType = JobType.PULL, *, base: Optional[Path] = None, base_name: Optional[Path] = None,
+                  top: Optional[Path] = None, keep: bool = False, verify: bool = False, accept_mixed: bool = False,
+                  compression: Compression = Compression.NONE, compression_level: int = 0,
+                  copy: Copy = Copy.AUTO) -> None:
+        """Raises what pull(), or commit(), with these options would be refused with. Nothing is started or changed;
+        for a pull the disk may be open read-only."""
+        flags = {JobFlags.VERIFY: verify, JobFlags.ACCEPT_MIXED: accept_mixed, JobFlags.KEEP: keep}
+        options = job_options(job, flags, {"base": base, "base_name": base_name, "top": top}, within=0, guest_p99=0,
+                              compression=compression, compression_level=compression_level, copy=copy)
+        error = new_error()
+        check(lib.bpull_job_check(self.pointer, options.struct, error), error)
+
     def _start(self, options: Options) -> Job:
         self.engine.take_events()  # of a job before
         job = Job(self)
@@ -183,6 +195,16 @@ class Disk:
         room = ffi.from_buffer(data)
         check(lib.bpull_pwrite(self.pointer, room, len(room), offset, IoFlags.FUA if fua else 0))
 
+    def readv(self, offset: int, buffers: Sequence[Any]) -> None:
+        """Fills writable buffers, one behind the other, by one request."""
+        vector, kept = _vector(buffers, require_writable=True)
+        check(lib.bpull_preadv(self.pointer, vector, len(kept), offset))
+
+    def writev(self, offset: int, buffers: Sequence[Any], fua: bool = False) -> None:
+        """Writes buffers, one behind the other, by one request."""
+        vector, kept = _vector(buffers)
+        check(lib.bpull_pwritev(self.pointer, vector, len(kept), offset, IoFlags.FUA if fua else 0))
+
     def write_zeroes(self, offset: int, length: int, fua: bool = False, unmap: bool = False) -> None:
         check(lib.bpull_pwrite_zeroes(self.pointer, offset, length,
                                       (IoFlags.FUA if fua else 0) | (IoFlags.UNMAP if unmap else 0)))
@@ -205,10 +227,12 @@ class Disk:
         error = new_error()
         check(lib.bpull_disk_inactivate(self.pointer, error), error)
 
-    def activate(self) -> None:
-        """Takes the locks again and reads the image anew, as another program may have left it."""
+    def activate(self, wait: bool = True) -> None:
+        """Takes the locks again and reads the image anew, as another program may have left it. wait: for a second,
+        for a lock that another process holds."""
         error = new_error()
-        check(lib.bpull_disk_activate(self.pointer, error), error)
+        call = lib.bpull_disk_activate if wait else lib.bpull_disk_try_activate
+        check(call(self.pointer, error), error)
 
     @property
     def stats(self) -> DiskStats:
@@ -231,9 +255,15 @@ class Disk:
             if not n:
                 return
             for extent in found[0:n]:
-                yield Extent(extent.start, extent.length, extent.depth, bool(extent.present), bool(extent.zero),
-                             bool(extent.data), bool(extent.compressed), extent.offset if extent.has_offset else None)
+                yield _extent(extent)
                 start = extent.start + extent.length
+
+    def block_status(self, offset: int, length: int) -> List[Extent]:
+        """What a range is, as a guest's request, beside others of its disk; needs guest_io. Writes in flight may or may
+        not be told. It may end before the range does; ask for the rest then."""
+        found = ffi.new("struct bpull_extent[]", EXTENTS_MAX)
+        n = check(lib.bpull_pblock_status(self.pointer, offset, length, found, EXTENTS_MAX))
+        return [_extent(extent) for extent in found[0:n]]
 
     def close(self) -> None:
         """Stops a job that runs, makes durable what it copied, and unlocks the image."""
@@ -247,6 +277,17 @@ class Disk:
 
     def __exit__(self, *unused: object) -> None:
         self.close()
+
+
+def _vector(buffers: Sequence[Any], require_writable: bool = False) -> Tuple[Any, List[Any]]:
+    """An array of struct iovec, and the buffers that it leads to, which are kept while it is used."""
+    kept = [ffi.from_buffer(buffer, require_writable=require_writable) for buffer in buffers]
+    return ffi.new("struct iovec[]", [(ffi.cast("void *", room), len(room)) for room in kept]), kept
+
+
+def _extent(extent: Any) -> Extent:
+    return Extent(extent.start, extent.length, extent.depth, bool(extent.present), bool(extent.zero), bool(extent.data),
+                  bool(extent.compressed), extent.offset if extent.has_offset else None)
 
 
 def _io_stats(stats: Any) -> IoStats:

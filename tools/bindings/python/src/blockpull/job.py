@@ -24,6 +24,8 @@ class Progress:
     state: JobState
     status: JobStatus  # where state is CONCLUDED
     error: int         # an errno, where it failed
+    error_was_io: bool    # a request or an operation of its own failed, not a rule
+    error_was_read: bool  # that was reading
     bandwidth: int     # bytes a second; 0: no limit
     cur: int
     end: int
@@ -37,6 +39,7 @@ class Progress:
     n_commits: int
     stop_error: int    # an errno: why an error stopped it; 0: it did not
     stop_offset: int
+    stop_was_read: bool
     iops: int              # requests a second; 0: no limit
     n_requests: int        # that it has made
     limit: int             # bytes a second that it is limited to now
@@ -172,6 +175,8 @@ def _message(event: Any) -> str:
 
 def _progress(info: Any) -> Progress:
     return Progress(type=JobType(info.type), state=JobState(info.state), status=JobStatus(info.status), error=-info.error,
+                    error_was_io=bool(info.error_was_io), error_was_read=bool(info.error_was_read),
+                    stop_was_read=bool(info.stop_was_read),
                     bandwidth=info.bandwidth, cur=info.cur, end=info.end, copied_bytes=info.copied_bytes,
                     cloned_bytes=info.cloned_bytes, zero_bytes=info.zero_bytes, skipped_bytes=info.skipped_bytes,
                     present_bytes=info.present_bytes, verified_bytes=info.verified_bytes, elapsed_ns=info.elapsed_ns,

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An engine: a ring, its threads and a memory budget that any number of disks share.
-use crate::disk::{Disk, DiskOptions};
-use crate::error::{call, check, text, Result};
-use crate::opener::OpenRequest;
+use crate::disk::Disk;
+use crate::disk_options::DiskOptions;
+use crate::error::{call, check, path_text, text, Result};
+use crate::images::CreateOptions;
+use crate::opener::{OpenFile, OpenRequest};
 use crate::snapshot::{snapshot, SnapshotOptions};
 use blockpull_sys as sys;
 use std::collections::HashMap;
@@ -143,7 +145,7 @@ impl Engine {
 
     /// Opens an image and its chain.
     pub fn open_disk(&self, path: &Path, options: &DiskOptions) -> Result<Disk> {
-        Disk::open(self.shared.clone(), path, options, None)
+        self.opened(path, options, None)
     }
 
     /// The same for a program that opens the files itself: the library looks up no name. `open_file` is called for
@@ -155,7 +157,55 @@ impl Engine {
         options: &DiskOptions,
         mut open_file: impl FnMut(&OpenRequest) -> io::Result<OwnedFd>,
     ) -> Result<Disk> {
-        Disk::open(self.shared.clone(), path, options, Some(&mut open_file))
+        self.opened(path, options, Some(&mut open_file))
+    }
+
+    fn opened<'a>(
+        &self,
+        path: &Path,
+        options: &DiskOptions,
+        open_file: Option<&'a mut OpenFile<'a>>,
+    ) -> Result<Disk> {
+        let path = path_text(path)?;
+        // SAFETY: the name lives until the call is over.
+        Disk::open(self.shared.clone(), options, open_file, |engine, c, disk, error| unsafe {
+            sys::bpull_disk_open(engine, path.as_ptr(), c, disk, error)
+        })
+    }
+
+    /// A disk whose job ([`Disk::pull`]) makes the new file `out`, which stands alone; the chain stays as it is. The
+    /// file has its name when the job has completed.
+    pub fn flatten(&self, source: &Path, options: &DiskOptions, out: &Path, new: &CreateOptions) -> Result<Disk> {
+        self.flattened(source, options, out, new, None)
+    }
+
+    /// The same for a program that opens the source's files itself, as [`Engine::open_disk_with`] has it.
+    pub fn flatten_with(
+        &self,
+        source: &Path,
+        options: &DiskOptions,
+        out: &Path,
+        new: &CreateOptions,
+        mut open_file: impl FnMut(&OpenRequest) -> io::Result<OwnedFd>,
+    ) -> Result<Disk> {
+        self.flattened(source, options, out, new, Some(&mut open_file))
+    }
+
+    fn flattened<'a>(
+        &self,
+        source: &Path,
+        options: &DiskOptions,
+        out: &Path,
+        new: &CreateOptions,
+        open_file: Option<&'a mut OpenFile<'a>>,
+    ) -> Result<Disk> {
+        let (source, out) = (path_text(source)?, path_text(out)?);
+        new.given(|new| {
+            // SAFETY: the names and the new file's options live until the call is over.
+            Disk::open(self.shared.clone(), options, open_file, |engine, c, disk, error| unsafe {
+                sys::bpull_flatten_open(engine, source.as_ptr(), c, out.as_ptr(), new, disk, error)
+            })
+        })
     }
 
     /// Gives each of this engine's disks a new overlay by the name that stands beside it: all of them, at one moment

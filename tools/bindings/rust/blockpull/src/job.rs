@@ -2,12 +2,10 @@
 //! A job: what pulls a chain into an image.
 use crate::disk::Disk;
 use crate::engine::End;
-use crate::error::{call, check, path_text, Error, Result};
-use crate::job_options::{nanos, ranges_of, JobOptions, Rates};
+use crate::error::{call, check, Error, Result};
+use crate::job_options::{nanos, JobOptions, Rates};
 use blockpull_sys as sys;
-use std::ffi::CString;
 use std::mem::{size_of, zeroed};
-use std::ptr::null;
 use std::time::{Duration, Instant};
 
 const ETIMEDOUT: i32 = 110;
@@ -22,6 +20,14 @@ pub struct Progress {
     pub kind: sys::bpull_job_type,
     /// `sys::BPULL_JOB_NONE` and those behind it.
     pub state: sys::bpull_job_state,
+    /// `sys::BPULL_JOB_COMPLETED` and those behind it, where the job is concluded.
+    pub status: sys::bpull_job_status,
+    /// An errno, where it failed.
+    pub error: i32,
+    /// A request or an operation of its own failed, not a rule.
+    pub error_was_io: bool,
+    /// That was reading.
+    pub error_was_read: bool,
     pub cur: u64,
     pub end: u64,
     pub copied_bytes: u64,
@@ -31,6 +37,11 @@ pub struct Progress {
     pub present_bytes: u64,
     pub verified_bytes: u64,
     pub elapsed: Duration,
+    pub n_commits: u64,
+    /// An errno: why an error stopped it, while it is so. 0: none did.
+    pub stop_error: i32,
+    pub stop_offset: u64,
+    pub stop_was_read: bool,
     /// Bytes a second, as it was asked for; 0: no limit.
     pub bandwidth: u64,
     /// Bytes a second that it is limited to now.
@@ -73,32 +84,16 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
+    /// Refuses what start() would.
+    pub(crate) fn check(disk: &Disk, job: sys::bpull_job_type, options: &JobOptions) -> Result<()> {
+        options.given(job, |c| call(|error| unsafe { sys::bpull_job_check(disk.pointer, c, error) })).map(drop)
+    }
+
     pub(crate) fn start(disk: &'a Disk, job: sys::bpull_job_type, options: &JobOptions) -> Result<Job<'a>> {
-        let base: Option<CString> = options.base.as_deref().map(path_text).transpose()?;
-        let base_name: Option<CString> = options.base_name.as_deref().map(path_text).transpose()?;
-        let top: Option<CString> = options.top.as_deref().map(path_text).transpose()?;
-        let first = ranges_of(&options.first)?;
-        // SAFETY: zeros are the defaults of all fields.
-        let mut c: sys::bpull_job_options = unsafe { zeroed() };
-        c.size = size_of::<sys::bpull_job_options>();
-        c.type_ = job;
-        c.flags = options.flags();
-        c.bandwidth = options.bandwidth;
-        c.burst = options.burst;
-        c.base = base.as_ref().map_or(null(), |name| name.as_ptr());
-        c.base_name = base_name.as_ref().map_or(null(), |name| name.as_ptr());
-        c.top = top.as_ref().map_or(null(), |name| name.as_ptr());
-        options.put_copying(&mut c);
-        c.iops = options.iops;
-        c.within_ns = nanos(options.within);
-        c.min_rate = options.min_rate;
-        c.guest_p99_ns = nanos(options.guest_p99);
-        c.first = if first.is_empty() { null() } else { first.as_ptr() };
-        c.n_first = first.len();
         // The end of the job before; it stays that one's if no new one starts.
         disk.engine.take_events()?;
         let before = disk.engine.take_end(disk.id);
-        let started = call(|error| unsafe { sys::bpull_job_start(disk.pointer, &c, error) });
+        let started = options.given(job, |c| call(|error| unsafe { sys::bpull_job_start(disk.pointer, c, error) }));
         if let (Err(_), Some(end)) = (&started, before) {
             disk.engine.put_end(disk.id, end);
         }
@@ -114,6 +109,10 @@ impl<'a> Job<'a> {
         Ok(Progress {
             kind: c.type_,
             state: c.state,
+            status: c.status,
+            error: -c.error,
+            error_was_io: c.error_was_io != 0,
+            error_was_read: c.error_was_read != 0,
             cur: c.cur,
             end: c.end,
             copied_bytes: c.copied_bytes,
@@ -123,6 +122,10 @@ impl<'a> Job<'a> {
             present_bytes: c.present_bytes,
             verified_bytes: c.verified_bytes,
             elapsed: Duration::from_nanos(c.elapsed_ns),
+            n_commits: c.n_commits,
+            stop_error: -c.stop_error,
+            stop_offset: c.stop_offset,
+            stop_was_read: c.stop_was_read != 0,
             bandwidth: c.bandwidth,
             limit: c.limit,
             iops: c.iops,

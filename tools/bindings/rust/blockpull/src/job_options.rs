@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a job is asked for.
-use crate::error::{Error, Result};
+use crate::error::{path_text, Error, Result};
 use blockpull_sys as sys;
+use std::ffi::CString;
+use std::mem::{size_of, zeroed};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::ptr::null;
 use std::time::Duration;
 
 const EINVAL: i32 = 22;
@@ -96,7 +99,7 @@ pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-pub(crate) fn ranges_of(first: &[Range<u64>]) -> Result<Vec<sys::bpull_range>> {
+fn ranges_of(first: &[Range<u64>]) -> Result<Vec<sys::bpull_range>> {
     let range_of = |r: &Range<u64>| match r.end.checked_sub(r.start) {
         Some(length) => Ok(sys::bpull_range { offset: r.start, length }),
         None => Err(Error::of_errno(EINVAL)),
@@ -105,7 +108,7 @@ pub(crate) fn ranges_of(first: &[Range<u64>]) -> Result<Vec<sys::bpull_range>> {
 }
 
 impl JobOptions {
-    pub(crate) fn flags(&self) -> u32 {
+    fn flags(&self) -> u32 {
         let flags = [
             (self.verify, sys::BPULL_JOB_VERIFY),
             (self.manual_finalize, sys::BPULL_JOB_MANUAL_FINALIZE),
@@ -116,8 +119,38 @@ impl JobOptions {
         flags.iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, flag)| all | flag)
     }
 
+    /// Hands these options to a call of the library's, which copies what they point to.
+    pub(crate) fn given<T>(
+        &self,
+        job: sys::bpull_job_type,
+        call: impl FnOnce(*const sys::bpull_job_options) -> Result<T>,
+    ) -> Result<T> {
+        let base: Option<CString> = self.base.as_deref().map(path_text).transpose()?;
+        let base_name: Option<CString> = self.base_name.as_deref().map(path_text).transpose()?;
+        let top: Option<CString> = self.top.as_deref().map(path_text).transpose()?;
+        let first = ranges_of(&self.first)?;
+        // SAFETY: zeros are the defaults of all fields.
+        let mut c: sys::bpull_job_options = unsafe { zeroed() };
+        c.size = size_of::<sys::bpull_job_options>();
+        c.type_ = job;
+        c.flags = self.flags();
+        c.bandwidth = self.bandwidth;
+        c.burst = self.burst;
+        c.base = base.as_ref().map_or(null(), |name| name.as_ptr());
+        c.base_name = base_name.as_ref().map_or(null(), |name| name.as_ptr());
+        c.top = top.as_ref().map_or(null(), |name| name.as_ptr());
+        self.put_copying(&mut c);
+        c.iops = self.iops;
+        c.within_ns = nanos(self.within);
+        c.min_rate = self.min_rate;
+        c.guest_p99_ns = nanos(self.guest_p99);
+        c.first = if first.is_empty() { null() } else { first.as_ptr() };
+        c.n_first = first.len();
+        call(&c)
+    }
+
     /// How data is read, and written.
-    pub(crate) fn put_copying(&self, c: &mut sys::bpull_job_options) {
+    fn put_copying(&self, c: &mut sys::bpull_job_options) {
         c.compression = match self.compression {
             Compression::None => sys::BPULL_COMPRESSION_NONE,
             Compression::Own => sys::BPULL_COMPRESSION_OWN,

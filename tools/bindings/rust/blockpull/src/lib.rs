@@ -17,18 +17,28 @@
 pub use blockpull_sys as sys;
 
 mod disk;
+mod disk_options;
 mod engine;
 mod error;
+mod guest;
+mod images;
 mod job;
 mod job_options;
+mod layer;
 mod opener;
 mod snapshot;
 
-pub use disk::{Disk, DiskOptions, DiskStats, Extent, IoStats};
+pub use disk::{Disk, Extent};
+pub use disk_options::DiskOptions;
 pub use engine::{Engine, EngineOptions, Io};
 pub use error::Error;
+pub use guest::{DiskStats, IoStats};
+pub use images::{
+    check, create, info, measure, measure_pull, CheckOptions, CheckResult, CreateOptions, Finding, Measure, Repair,
+};
 pub use job::{Job, Progress, ProgressIter};
 pub use job_options::{Compression, Copying, JobOptions, OnError, Rates};
+pub use layer::{FormatFrom, Layer};
 pub use opener::{OpenNeed, OpenRequest, OpenWhat};
 pub use snapshot::SnapshotOptions;
 

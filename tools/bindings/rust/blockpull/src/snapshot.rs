@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! New overlays for disks that are used.
-use crate::disk::{format_number, Disk};
+use crate::disk::Disk;
+use crate::disk_options::format_number;
 use crate::error::{call, path_text, Result};
 use crate::opener::{OpenFile, Opener};
 use blockpull_sys as sys;

@@ -147,6 +147,8 @@ fn a_failed_job_has_the_librarys_sentence() {
     job.resume().unwrap();
     let error = job.wait().unwrap_err();
     assert_eq!(error.errno, 116);
+    let last = job.info().unwrap();
+    assert_eq!((last.status, last.error, last.error_was_io), (blockpull::sys::BPULL_JOB_FAILED, 116, false));
     assert!(error.message.contains("base.raw"), "{error}");
     assert!(chain.has_link());
 }
