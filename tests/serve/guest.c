@@ -10,6 +10,8 @@
  *					verifies, waits until the disk is longer, and switches off
  *	/init SEED N longer		the same with round after round until the disk is longer,
  *					and nothing to wait for
+ *	/init SEED N plugged		waits for /dev/vda: a round, and a mark; when the disk has
+ *					gone and come again, verifies; then it does nothing
  *
  * The requests are drawn from the seed alone, so a guest that boots again knows them, too. Each
  * worker has a part of the disk, and one request in flight; it runs on a processor of its own or
@@ -39,6 +41,7 @@ struct plan {
 	uint64_t seed;
 	unsigned n;
 	bool until_longer;
+	bool is_plugged;
 };
 
 /* In memory that processes share. */
@@ -113,11 +116,14 @@ static void tell_queues(void)
 	fflush(stdout);
 }
 
-static int open_disk(void)
+static void mount_all(void)
 {
 	if (mount("none", "/dev", "devtmpfs", 0, NULL) || mount("none", "/sys", "sysfs", 0, NULL))
 		fail("mount", 0);
-	load_modules();
+}
+
+static int open_disk(void)
+{
 	for (unsigned i = 0; i < 1000; i++) {
 		int fd = open("/dev/vda", O_RDWR | O_DIRECT | O_CLOEXEC);
 
@@ -159,6 +165,38 @@ static unsigned find_mark(int fd, uint64_t seed)
 		if (has_block(fd, seed, BLOCKS - 1, MARK - rounds))
 			return rounds;
 	return 0;
+}
+
+static void wait_until_gone(void)
+{
+	for (unsigned i = 0; !access("/dev/vda", F_OK); i++) {
+		if (i == 3000)
+			fail("the disk does not go", 0);
+		usleep(20000);
+	}
+	printf("GONE\n");
+	fflush(stdout);
+}
+
+static void be_plugged(const struct plan *plan)
+{
+	for (unsigned rounds = 0; rounds < 2; rounds++) {
+		int fd;
+		bool is_good;
+
+		printf("READY\n");
+		fflush(stdout);
+		fd = open_disk();
+		is_good = find_mark(fd, plan->seed) == rounds &&
+			  run_workers(make_workers(fd, plan), plan, rounds);
+		if (!rounds)
+			leave_mark(fd, plan->seed, 1);
+		close(fd);
+		printf("%s\n", !is_good ? "FAILED" : rounds ? "VERIFIED" : "WRITTEN");
+		fflush(stdout);
+		wait_until_gone();
+	}
+	pause();
 }
 
 static void be_guest(const struct plan *plan)
@@ -216,10 +254,17 @@ static void run_init(int argc, char **argv)
 {
 	struct plan plan = { 0 };
 
-	if (argc == 3 || (argc == 4 && !strcmp(argv[3], "longer")))
-		plan = (struct plan){ number(argv[1]), number(argv[2]), argc == 4 };
+	if (argc == 3 || argc == 4)
+		plan = (struct plan){ number(argv[1]), number(argv[2]),
+				      argc == 4 && !strcmp(argv[3], "longer"),
+				      argc == 4 && !strcmp(argv[3], "plugged") };
 	if (plan.n && !fork()) {
-		be_guest(&plan);
+		mount_all();
+		load_modules();
+		if (plan.is_plugged)
+			be_plugged(&plan);
+		else
+			be_guest(&plan);
 		_exit(0);
 	}
 	wait(NULL);

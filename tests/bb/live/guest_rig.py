@@ -64,15 +64,16 @@ class Server:
             time.sleep(0.1)
 
 
-def machine(d, guest, words, *args, late=LATE):
+def machine(d, guest, words, *args, late=LATE, has_disk=True):
     """words: of its /init, tests/serve/guest.c."""
+    disk = ('-chardev', f'socket,id=c,path={d}/s,reconnect=1', '-device', 'vhost-user-blk-pci,chardev=c,num-queues=2') if has_disk else ()
     kernel, *modules = vm.files(*vm.MODULES)
     entries = [(name, 0o040755, b'') for name in ('dev', 'sys')] + [('init', 0o100755, vm.content(guest))]
     entries += [(os.path.basename(path), 0o100644, vm.content(path)) for path in modules]
     return vm.Machine(  # QEMU has many words for a server that has gone
         d, kernel, entries, f'-- {words}', '-M', 'q35', '-smp', '2', '-m', '192',
-        '-object', 'memory-backend-memfd,id=m,size=192M,share=on', '-numa', 'node,memdev=m',
-        '-chardev', f'socket,id=c,path={d}/s,reconnect=1', '-device', 'vhost-user-blk-pci,chardev=c,num-queues=2', *args, late=late, stderr=subprocess.DEVNULL)
+        '-object', 'memory-backend-memfd,id=m,size=192M,share=on', '-numa', 'node,memdev=m', *disk, *args,
+        late=late, stderr=subprocess.DEVNULL)
 
 
 def digest(path):

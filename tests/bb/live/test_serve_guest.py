@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A Linux guest on blockpull serve: it writes, discards, flushes and reads back while the server is killed and once
-replaced by another file, boots anew, reads all of it again, and sees the disk become longer (guest_rig.py).
+replaced by another file, boots anew, reads all of it again, and sees the disk become longer (guest_rig.py). Or the disk comes and goes while it runs.
 """
 import os
 import shutil
 import signal
+import time
 
 import guest_rig
 import harness
 import vm
 from guest_rig import PART, REPORT, UNIT, WORKERS, Server, until
 from harness import MIB, bp, case, check, note, same
-from images import image_info
+from images import image_check, image_info
+from serve_rig import ask
 
 KILLS = 8
 
@@ -71,6 +73,47 @@ def pulled(d):
     check('backing-filename' not in image_info(top), 'it has a backing file still')
     os.rename(f'{d}/gone', f'{d}/base.raw')
     guest_rig.judge(d, guest, top, seed, n, 2 * MIB)
+
+
+def plug(d):
+    """As libvirt does it: with a connection of its own."""
+    chardev = {'type': 'socket', 'data': {'addr': {'type': 'unix', 'data': {'path': f'{d}/s'}}, 'server': False, 'reconnect': 1}}
+    for name, arguments in (('chardev-add', {'id': 'c', 'backend': chardev}),
+                            ('device_add', {'driver': 'vhost-user-blk-pci', 'id': 'disk', 'chardev': 'c', 'num-queues': 2, 'bus': 'rp0'})):
+        said = ask(f'{d}/q', {'execute': name, 'arguments': arguments})[0]
+        check('return' in said, f'{name}: {said}')
+
+
+def unplug(d, running):
+    """The guest gives it away, then QEMU does."""
+    devices = {'execute': 'qom-list', 'arguments': {'path': '/machine/peripheral'}}
+    same(ask(f'{d}/q', {'execute': 'device_del', 'arguments': {'id': 'disk'}})[0], {'return': {}}, 'device_del')
+    running.until('GONE')
+    deadline = time.monotonic() + harness.WAIT
+    while 'disk' in (device['name'] for device in ask(f'{d}/q', devices)[0]['return']):
+        check(time.monotonic() < deadline, 'QEMU keeps the device')
+        time.sleep(0.05)
+    same(ask(f'{d}/q', {'execute': 'chardev-remove', 'arguments': {'id': 'c'}})[0], {'return': {}}, 'chardev-remove')
+
+
+@case('a disk is plugged into a running guest, written to, unplugged, and plugged in again')
+def plugged(d):
+    guest, n = guest_rig.program(d), 100
+    vm.files(*vm.MODULES)
+    seed, top = guest_rig.drawn(d, guest)
+    server = Server(d, top)
+    server.start(harness.blockpull)
+    running = guest_rig.machine(d, guest, f'{seed} {n} plugged', '-device', 'pcie-root-port,id=rp0', '-qmp', f'unix:{d}/q,server=on,wait=off', has_disk=False)
+    for n_lines, word in (WORKERS * (n // REPORT), 'WRITTEN'), (WORKERS * (PART // UNIT // 16), 'VERIFIED'):
+        running.until('READY')
+        plug(d)
+        until(running, n_lines, word)
+        unplug(d, running)
+        same(image_check(top, 'qcow2'), 0, 'qemu-img check, whose lock it is while there is no machine')
+    ask(f'{d}/q', {'execute': 'quit'})
+    running.ended()
+    server.end(signal.SIGTERM, 0)
+    guest_rig.judge(d, guest, top, seed, n)
 
 
 if __name__ == '__main__':
