@@ -44,6 +44,7 @@ struct front_queue {
 	uint8_t *data; /* FRONT_DATA_LEN bytes a slot */
 	struct front_slot *slots;
 	bool indirect;
+	bool polled; /* neither side has a descriptor to tell the other by */
 };
 
 struct front {
@@ -86,6 +87,8 @@ bool front_receive(struct front *front, uint32_t number, struct vhost_message *a
  * refuses. */
 bool front_say(struct front *front, uint32_t number, unsigned queue);
 bool front_enable(struct front *front, unsigned queue, bool on);
+/* Whether the disk has a cache, by SET_CONFIG. */
+bool front_set_cache(struct front *front, bool on);
 
 /* ---- requests (front_ring.c) ---- */
 

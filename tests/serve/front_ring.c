@@ -11,6 +11,7 @@
 #define STATUS_AT 16u
 #define NO_STATUS 0xee
 #define WAIT_MS   20000
+#define POLL_US   100
 #define TYPE_IN   0
 #define TYPE_ID   8
 
@@ -97,7 +98,7 @@ void front_kick(struct front_queue *q)
 {
 	uint64_t one = 1;
 
-	if (ring_wants_kick(q))
+	if (ring_wants_kick(q) && !q->polled)
 		(void)!write(q->kick_fd, &one, sizeof(one));
 }
 
@@ -150,7 +151,9 @@ int front_wait(struct front_queue *q, uint8_t *status, int timeout_ms)
 		ring_ask_for_call(q);
 		if (__atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) != q->used_idx)
 			continue;
-		if (poll(&called, 1, (until - now) / 1000000 + 1) == 1)
+		if (q->polled)
+			usleep(POLL_US);
+		else if (poll(&called, 1, (until - now) / 1000000 + 1) == 1)
 			(void)!read(q->call_fd, &count, sizeof(count));
 	}
 	return slot;

@@ -8,6 +8,7 @@
 #include "tests/serve/front.h"
 
 #define CONFIG_LEN 60
+#define CACHE_AT   32 /* the byte `writeback` */
 
 static bool say_ask(struct front *front, uint32_t number, const void *payload, uint32_t len,
 		    struct vhost_message *answer, int *fd)
@@ -112,6 +113,16 @@ static bool say_fd(struct front *front, uint32_t number, unsigned queue, int fd)
 	return say_tell(front, number, &word, sizeof(word), &fd, 1);
 }
 
+/* Of a ring that is polled there is none. */
+static bool say_ring_fd(struct front *front, uint32_t number, unsigned queue, int fd)
+{
+	uint64_t word = queue | VHOST_FD_NONE;
+
+	if (!front->queues[queue].polled)
+		return say_fd(front, number, queue, fd);
+	return say_tell(front, number, &word, sizeof(word), NULL, 0);
+}
+
 static bool say_get_base(struct front *front, unsigned index)
 {
 	const struct vhost_ring_state state = { index, 0 };
@@ -134,6 +145,13 @@ static bool say_get_config(struct front *front)
 		return false;
 	memcpy(front->config, answer.payload.config.bytes, CONFIG_LEN);
 	return true;
+}
+
+bool front_set_cache(struct front *front, bool on)
+{
+	const struct vhost_config_message m = { .off = CACHE_AT, .len = 1, .bytes = { on } };
+
+	return say_tell(front, VHOST_SET_CONFIG, &m, VHOST_CONFIG_HEAD + 1, NULL, 0);
 }
 
 /* Only the first time: afterwards the region is kept. */
@@ -207,8 +225,8 @@ bool front_say(struct front *front, uint32_t number, unsigned queue)
 	case VHOST_SET_VRING_NUM: return say_state(front, number, queue, q->size);
 	case VHOST_SET_VRING_BASE: return say_state(front, number, queue, q->base);
 	case VHOST_SET_VRING_ADDR: return say_addr(front, queue);
-	case VHOST_SET_VRING_KICK: return say_fd(front, number, queue, q->kick_fd);
-	case VHOST_SET_VRING_CALL: return say_fd(front, number, queue, q->call_fd);
+	case VHOST_SET_VRING_KICK: return say_ring_fd(front, number, queue, q->kick_fd);
+	case VHOST_SET_VRING_CALL: return say_ring_fd(front, number, queue, q->call_fd);
 	case VHOST_SET_VRING_ENABLE: return front_enable(front, queue, true);
 	case VHOST_GET_VRING_BASE: return say_get_base(front, queue);
 	default: return say_about_device(front, number);

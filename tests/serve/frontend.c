@@ -30,7 +30,7 @@ struct options {
 	uint8_t first;
 	int kill_number;
 	uint64_t seed;
-	bool writes, indirect;
+	bool writes, indirect, polled;
 };
 
 static void options_read(struct options *o, int argc, char **argv)
@@ -45,7 +45,7 @@ static void options_read(struct options *o, int argc, char **argv)
 			       .disk_len = 16 << 20,
 			       .kill_number = SIGKILL,
 			       .seed = front_now_ns() };
-	while ((letter = getopt(argc, argv, "+o:q:d:s:k:b:n:f:S:tiw")) != -1) {
+	while ((letter = getopt(argc, argv, "+o:q:d:s:k:b:n:f:S:tiwp")) != -1) {
 		switch (letter) {
 		case 'o': o->order = optarg; break;
 		case 'q': o->n_queues = atoi(optarg); break;
@@ -59,6 +59,7 @@ static void options_read(struct options *o, int argc, char **argv)
 		case 't': o->kill_number = SIGTERM; break;
 		case 'i': o->indirect = true; break;
 		case 'w': o->writes = true; break;
+		case 'p': o->polled = true; break;
 		default: front_fail("unknown option");
 		}
 	}
@@ -69,8 +70,10 @@ static void options_read(struct options *o, int argc, char **argv)
 static void open_front(struct front *front, const struct options *o)
 {
 	front_open(front, o->n_queues, QUEUE_SIZE);
-	for (unsigned i = 0; i < o->n_queues; i++)
+	for (unsigned i = 0; i < o->n_queues; i++) {
 		front->queues[i].indirect = o->indirect;
+		front->queues[i].polled = o->polled;
+	}
 }
 
 static int run_storm(const struct options *o, char **command)

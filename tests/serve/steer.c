@@ -4,7 +4,9 @@
  * start, stop            all rings, in the order's way
  * up N, down N, off N    one ring: started as the order does it; GET_VRING_BASE; disabled
  * reset                  RESET_DEVICE
+ * cached, uncached       whether the disk has a cache
  * write N S B, read N S  by ring N eight sectors from S on, full of byte B; waits for the end
+ * flush N                by ring N
  * id N                   GET_ID by ring N: the answer is the serial number
  * send N S B, get N MS   the same write without waiting; its end, within so many milliseconds
  *
@@ -23,6 +25,7 @@
 #define CONNECT_MS  20000
 #define TYPE_READ   0
 #define TYPE_WRITE  1
+#define TYPE_FLUSH  4
 #define TYPE_ID     8
 #define ID_LEN      20u
 
@@ -149,6 +152,8 @@ static bool steer_request(struct steer *s, const char *verb, unsigned n, unsigne
 		steer_write(s, n, a, byte);
 	else if (!strcmp(verb, "read"))
 		steer_read(s, n, a);
+	else if (!strcmp(verb, "flush"))
+		printf("%d\n", front_do(s->front, &s->front->queues[n], TYPE_FLUSH, 0, NULL, 0));
 	else if (!strcmp(verb, "id"))
 		steer_id(s, n);
 	else if (!strcmp(verb, "send"))
@@ -176,6 +181,8 @@ static bool steer_message(struct steer *s, const char *verb, unsigned n)
 		return front_say(s->front, VHOST_GET_VRING_BASE, n);
 	if (!strcmp(verb, "off"))
 		return front_enable(s->front, n, false);
+	if (!strcmp(verb, "cached") || !strcmp(verb, "uncached"))
+		return front_set_cache(s->front, *verb == 'c');
 	if (!strcmp(verb, "reset"))
 		return front_say(s->front, VHOST_RESET_DEVICE, 0);
 	if (strcmp(verb, "disconnect") != 0)

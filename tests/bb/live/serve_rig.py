@@ -85,9 +85,9 @@ def end(server, number=signal.SIGTERM, rc=DONE):
     return result
 
 
-def running(d, *args):
-    """A server that was started with these arguments, and a frontend whose rings run."""
-    server, front = serving(d, *args), Front(d)
+def running(d, *args, front=()):
+    """A server that was started with these arguments, and a frontend, with those, whose rings run."""
+    server, front = serving(d, *args), Front(d, *front)
     front.runs()
     return server, front
 
