@@ -56,8 +56,7 @@ static int write_new(struct snapshot_top *s, struct file **file, struct err *err
 {
 	struct bpull_create_options o = s->create;
 	autofree char *base_name = NULL;
-	int rc = chain_name_top(s->disk->chain, opener_of(s), s->how.path, o.backing_name,
-				&base_name, err);
+	int rc = chain_name_top(s->old, opener_of(s), s->how.path, o.backing_name, &base_name, err);
 
 	if (rc)
 		return rc;
@@ -119,7 +118,7 @@ static int check_existing(struct snapshot_top *s, struct err *err)
 			     "%s: its disk has %" PRIu64 " bytes, and the disk has %" PRIu64,
 			     file_show(layer->file, &shown), layer->guest_len, len_of(s));
 	if (!rc)
-		rc = chain_check_leads_to_top(s->disk->chain, opener_of(s), options_giver(&s->by),
+		rc = chain_check_leads_to_top(s->old, opener_of(s), options_giver(&s->by),
 					      s->how.path, layer, err);
 	return rc ? rc : refuse_data(s, err);
 }

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/chain/chain.h"
 #include "formats/chain/identity.h"
 #include "formats/chain/name.h"
 #include "formats/core/layer.h"
@@ -136,10 +135,10 @@ static int refuse_wanted(const struct file *top, const char *wanted, const char 
 		       chain_name_show(top->name, other));
 }
 
-int chain_name_top(const struct chain *chain, struct file_opener *opener, const char *path,
+int chain_name_top(const struct layer *layer, struct file_opener *opener, const char *path,
 		   const char *wanted, char **out, struct err *err)
 {
-	const struct file *top = chain->layers[0]->file;
+	const struct file *top = layer->file;
 	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 	autofree char *name = NULL;
 	int rc;
@@ -181,11 +180,10 @@ static bool will_take_format(const struct layer *layer, enum image_format format
 	return b->format == format;
 }
 
-int chain_check_leads_to_top(const struct chain *chain, struct file_opener *opener,
+int chain_check_leads_to_top(const struct layer *top, struct file_opener *opener,
 			     struct file_giver giver, const char *path, const struct layer *layer,
 			     struct err *err)
 {
-	const struct layer *top = chain->layers[0];
 	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 	int rc;
 

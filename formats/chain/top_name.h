@@ -6,7 +6,6 @@
 #include "io/base.h"
 #include "io/file/opener.h"
 
-struct chain;
 struct err;
 struct layer;
 
@@ -15,12 +14,12 @@ struct layer;
  * resolved. It is a plain file's and leads to the top from there. *out is malloc'd. Blocks.
  * -EINVAL: the wanted one does not; -ESTALE: the top's file has another name by now; -ENOTSUP: the
  * program opened it, so no name leads to it. Each with a sentence. */
-int chain_name_top(const struct chain *chain, struct file_opener *opener, const char *path,
+int chain_name_top(const struct layer *top, struct file_opener *opener, const char *path,
 		   const char *wanted, char **out, struct err *err);
 /* The image `layer`, opened as `path`, records the chain's top as its backing file, in its format.
  * giver: what the program says where that name leads, if it has opened the top; else empty. 0, or
  * -EINVAL with a sentence; -ENOTSUP: the program has opened the top, and doesn't say. Blocks. */
-int chain_check_leads_to_top(const struct chain *chain, struct file_opener *opener,
+int chain_check_leads_to_top(const struct layer *top, struct file_opener *opener,
 			     struct file_giver giver, const char *path, const struct layer *layer,
 			     struct err *err);
 
