@@ -1178,8 +1178,10 @@ struct bpull_snapshot {
 	void *open_opaque; /* -EINVAL without open_file */
 };
 
-/* A new overlay becomes the top of each disk's chain: the image so far is only read from now on, as
- * a backing file is (other programs may read it), and holds the disk as it is at that moment. All
+/* A new overlay becomes the top of each disk's chain. Where a disk is named more than once, each of
+ * its overlays lies on the one before, and the last one becomes the top. The image so far is only
+ * read from now on, as a backing file is (other programs may read it), as are overlays that others
+ * lie on, and holds the disk as it is at that moment. All
  * of the disks get theirs, or none, between two requests of all their guests: requests that were
  * submitted before are over on the old image, those that come meanwhile wait, and go on with the
  * new one. The new images are durable, name and all, and so is all that was written before, ahead
@@ -1190,7 +1192,7 @@ struct bpull_snapshot {
  * (names allowed, formats) is asked again. While this call runs no job starts on the disk.
  *
  * 0, or -errno: all is as before, and what was made is removed again. -EINVAL the options; another
- * engine's disk, or a disk twice; a disk that is read-only or a new file's; -EPERM it is inactive;
+ * engine's disk; a disk that is read-only or a new file's; -EPERM it is inactive;
  * -EBUSY a job runs on it, or its size has changed meanwhile; -EIO it was given up; -EEXIST,
  * -ENOENT and others of the new file; -ENOSPC no room for it, or for what has to be durable; -ELOOP
  * the chain is too long; -ENOTSUP the program opened the disk's files, and the

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Snapshots of open disks: all of them get a new top, or none.
+ * Snapshots of open disks: all of them get their new images, or none. A disk gets several where
+ * each is to lie on the one before; the last one is its image then.
  *
  *   MAKE     the new images: durable, open, ready to be written to; the guests go on
  *   FLUSH    most of what was written is made durable; the guests go on
@@ -41,7 +42,8 @@
 struct snapshots {
 	struct bpull_engine *engine;
 	struct snapshot_top *tops;
-	unsigned n;
+	struct snapshot_top **lowest; /* of each disk */
+	unsigned n, n_disks;
 };
 
 /* ---- what is asked for ---- */
@@ -69,11 +71,7 @@ static int refuse_create(const struct snapshot_top *s, struct err *err)
 static int refuse_geometry(const struct snapshot_top *s, struct err *err)
 {
 	const struct bpull_create_options *o = &s->create;
-	enum image_format format = layer_format(disk_overlay(s->disk));
 
-	if (o->backing_format && (enum image_format)o->backing_format != format)
-		return err_set(err, -EINVAL, "the disk's image is %s, and not %s",
-			       format_name(format), bpull_format_name(o->backing_format));
 	if (o->virtual_size && o->virtual_size != round_up(s->disk->guests.len, 512))
 		return err_set(err, -EINVAL,
 			       "a snapshot does not change the disk's size: it has %llu bytes",
@@ -143,6 +141,19 @@ static int take_one(struct snapshot_top *s, const void *given, struct err *err)
 	return refuse_create(s, err);
 }
 
+static void find_lower(struct snapshots *all, unsigned i)
+{
+	struct snapshot_top *s = &all->tops[i];
+
+	for (unsigned j = 0; j < i; j++)
+		if (all->tops[j].disk == s->disk)
+			s->lower = &all->tops[j];
+	if (s->lower)
+		s->lower->upper = s;
+	else
+		all->lowest[all->n_disks++] = s;
+}
+
 /* The program's structs lie as far from each other as its version of them is long. */
 static int take_arguments(struct snapshots *all, const struct bpull_snapshot *given,
 			  struct err *err)
@@ -155,10 +166,7 @@ static int take_arguments(struct snapshots *all, const struct bpull_snapshot *gi
 			return rc;
 		if (s->how.size != given->size)
 			return err_set(err, -EINVAL, "snapshots of one call differ in size");
-		for (unsigned j = 0; j < i; j++)
-			if (all->tops[j].disk == s->disk)
-				return err_set(err, -EINVAL,
-					       "one disk can't have two snapshots at a time");
+		find_lower(all, i);
 		if (s->disk->engine != all->tops[0].disk->engine)
 			return err_set(err, -EINVAL,
 				       "disks of different engines can't have snapshots together");
@@ -205,20 +213,20 @@ static void await_flush(const struct bpull_disk *disk, uint64_t number)
 
 static void flush_all(const struct snapshots *all)
 {
-	for (unsigned i = 0; i < all->n; i++)
-		if (may_flush(all->tops[i].disk))
-			commit_begin(all->tops[i].disk, COMMIT_HARD);
+	for (unsigned i = 0; i < all->n_disks; i++)
+		if (may_flush(all->lowest[i]->disk))
+			commit_begin(all->lowest[i]->disk, COMMIT_HARD);
 	engine_rerun(all->engine);
-	for (unsigned i = 0; i < all->n; i++)
-		await_flush(all->tops[i].disk, all->tops[i].disk->commits.n_begun);
+	for (unsigned i = 0; i < all->n_disks; i++)
+		await_flush(all->lowest[i]->disk, all->lowest[i]->disk->commits.n_begun);
 }
 
 /* ---- HOLD, SETTLE ---- */
 
 static bool any_is_held(const struct snapshots *all)
 {
-	for (unsigned i = 0; i < all->n; i++)
-		if (all->tops[i].disk->guests.hold.is_on)
+	for (unsigned i = 0; i < all->n_disks; i++)
+		if (all->lowest[i]->disk->guests.hold.is_on)
 			return true;
 	return false;
 }
@@ -228,14 +236,14 @@ static void hold_all(const struct snapshots *all)
 {
 	while (any_is_held(all))
 		engine_wait_round(all->engine, UINT64_MAX);
-	for (unsigned i = 0; i < all->n; i++)
-		guest_hold(all->tops[i].disk);
+	for (unsigned i = 0; i < all->n_disks; i++)
+		guest_hold(all->lowest[i]->disk);
 }
 
 static void release_all(const struct snapshots *all)
 {
-	for (unsigned i = 0; i < all->n; i++)
-		guest_release(all->tops[i].disk);
+	for (unsigned i = 0; i < all->n_disks; i++)
+		guest_release(all->lowest[i]->disk);
 }
 
 /* No call looks at its tables, and nothing of the guest's is left. */
@@ -285,8 +293,8 @@ static int settle_all(const struct snapshots *all, struct err *err)
 	for (;;) {
 		bool again = false;
 
-		for (unsigned i = 0; i < all->n; i++) {
-			int rc = settle_one(&all->tops[i], err);
+		for (unsigned i = 0; i < all->n_disks; i++) {
+			int rc = settle_one(all->lowest[i], err);
 
 			if (rc && rc != -EAGAIN)
 				return rc;
@@ -296,8 +304,8 @@ static int settle_all(const struct snapshots *all, struct err *err)
 			break;
 		engine_wait_round(all->engine, UINT64_MAX);
 	}
-	for (unsigned i = 0; i < all->n; i++)
-		all->tops[i].disk->exclusive = true;
+	for (unsigned i = 0; i < all->n_disks; i++)
+		all->lowest[i]->disk->exclusive = true;
 	return 0;
 }
 
@@ -309,17 +317,17 @@ static int change_all(const struct snapshots *all, struct err *err)
 	int rc = 0;
 
 	engine_yields_begin(&yields, all->engine);
-	for (unsigned i = 0; !rc && i < all->n; i++)
-		rc = snapshot_top_prepare(&all->tops[i], err);
+	for (unsigned i = 0; !rc && i < all->n_disks; i++)
+		rc = snapshot_top_prepare(all->lowest[i], err);
 	if (!rc) {
 		for (unsigned i = 0; i < all->n; i++)
 			snapshot_top_put(&all->tops[i]);
-		for (unsigned i = 0; i < all->n; i++)
-			snapshot_top_turn(&all->tops[i]);
+		for (unsigned i = 0; i < all->n_disks; i++)
+			snapshot_top_turn(all->lowest[i]);
 	}
 	engine_yields_end(&yields);
-	for (unsigned i = 0; i < all->n; i++)
-		disk_end_exclusive(all->tops[i].disk);
+	for (unsigned i = 0; i < all->n_disks; i++)
+		disk_end_exclusive(all->lowest[i]->disk);
 	return rc;
 }
 
@@ -338,7 +346,7 @@ static int take_snapshots(struct snapshots *all, struct err *err)
 		release_all(all);
 	}
 	engine_yields_begin(&yields, all->engine);
-	for (unsigned i = 0; i < all->n; i++)
+	for (unsigned i = all->n; i-- > 0;) /* an image is gone before the one that it names */
 		snapshot_top_drop(&all->tops[i]);
 	engine_yields_end(&yields);
 	return rc;
@@ -357,13 +365,14 @@ int bpull_disk_snapshot(const struct bpull_snapshot *snapshots, unsigned n,
 	if (is_missing(snapshots, "snapshots", error))
 		return -EINVAL;
 	all.tops = calloc(n, sizeof(*all.tops));
-	if (!all.tops)
-		return error_fill(error, -ENOMEM, "out of memory");
-	rc = take_arguments(&all, snapshots, &err);
+	all.lowest = calloc(n, sizeof(struct snapshot_top *));
+	rc = all.tops && all.lowest ? take_arguments(&all, snapshots, &err)
+				    : err_set(&err, -ENOMEM, "out of memory");
 	if (!rc) {
 		all.engine = all.tops[0].disk->engine;
 		rc = take_snapshots(&all, &err);
 	}
+	free(all.lowest);
 	free(all.tops);
 	return rc ? error_export(&err, error) : 0;
 }

@@ -6,6 +6,9 @@
  *
  * The image below is read again as a backing file, from what is durable, and takes nothing along of
  * what it was while it was written to.
+ *
+ * Of several for one disk only the last one is opened as an image that is written to. Those between
+ * are backing files from the start: nothing was ever written to them.
  */
 #include "engine/api/snapshot_top.h"
 
@@ -48,7 +51,23 @@ static uint64_t len_of(const struct snapshot_top *s)
 	return round_up(s->disk->guests.len, 512);
 }
 
+/* What it reads through to. */
+static const struct layer *layer_below(const struct snapshot_top *s)
+{
+	return s->lower ? s->lower->layer : s->old;
+}
+
 /* ---- a new one ---- */
+
+static int refuse_backing_format(const struct snapshot_top *s, struct err *err)
+{
+	enum image_format format = layer_format(layer_below(s));
+
+	if (!s->create.backing_format || (enum image_format)s->create.backing_format == format)
+		return 0;
+	return err_set(err, -EINVAL, "the image below '%s' is %s, and not %s", s->how.path,
+		       format_name(format), bpull_format_name(s->create.backing_format));
+}
 
 /* Writes the image into its file, and gives that its name. *file is the caller's to close, NULL
  * after an error. */
@@ -56,19 +75,23 @@ static int write_new(struct snapshot_top *s, struct file **file, struct err *err
 {
 	struct bpull_create_options o = s->create;
 	autofree char *base_name = NULL;
-	int rc = chain_name_top(s->old, opener_of(s), s->how.path, o.backing_name, &base_name, err);
+	int rc = refuse_backing_format(s, err);
 
+	if (!rc)
+		rc = chain_name_top(layer_below(s), opener_of(s), s->how.path, o.backing_name,
+				    &base_name, err);
 	if (rc)
 		return rc;
 	if (o.creating)
 		o.creating(o.user_data);
-	rc = new_file_create(opener_of(s), s->how.path, s->old->file, &s->new_file, file, err);
+	rc = new_file_create(opener_of(s), s->how.path, layer_below(s)->file, &s->new_file, file,
+			     err);
 	if (rc) {
 		*file = NULL;
 		return rc;
 	}
 	o.backing_name = base_name;
-	o.backing_format = (enum bpull_format)layer_format(s->old);
+	o.backing_format = (enum bpull_format)layer_format(layer_below(s));
 	rc = create_image_in(*file, &o, len_of(s), err);
 	if (!rc)
 		rc = new_file_publish(s->new_file, *file, err);
@@ -118,7 +141,7 @@ static int check_existing(struct snapshot_top *s, struct err *err)
 			     "%s: its disk has %" PRIu64 " bytes, and the disk has %" PRIu64,
 			     file_show(layer->file, &shown), layer->guest_len, len_of(s));
 	if (!rc)
-		rc = chain_check_leads_to_top(s->old, opener_of(s), options_giver(&s->by),
+		rc = chain_check_leads_to_top(layer_below(s), opener_of(s), options_giver(&s->by),
 					      s->how.path, layer, err);
 	return rc ? rc : refuse_data(s, err);
 }
@@ -129,12 +152,13 @@ static int open_layer(struct snapshot_top *s, struct err *err)
 {
 	const struct bpull_disk *disk = s->disk;
 	struct chain nothing = { 0 };
+	bool is_top = !s->upper;
 	struct layer_want want = {
 		.name = s->how.path,
 		.format = (enum image_format)s->create.format,
-		.write = true,
+		.write = is_top,
 		.lock = true,
-		.direct = disk->flags & BPULL_DISK_DIRECT,
+		.direct = is_top && disk->flags & BPULL_DISK_DIRECT,
 		.outlives = disk->engine->io->ops->outlives,
 		.holes = open_flags_holes(disk->flags),
 		.watch = true,
@@ -148,7 +172,8 @@ static int open_layer(struct snapshot_top *s, struct err *err)
 		s->layer = NULL;
 		return rc;
 	}
-	disk_note_file_opened(s->disk, s->layer->file);
+	if (is_new)
+		disk_note_file_opened(s->disk, s->layer->file);
 	return 0;
 }
 
@@ -186,8 +211,9 @@ static int make_ready(struct snapshot_top *s, const struct file *made, struct er
 		rc = check_existing(s, err);
 	if (!rc && is_existing(s))
 		rc = sync_existing(s, err);
-	if (!rc)
-		rc = open_flags_check_direct(s->disk->flags, s->layer, err);
+	if (rc || s->upper)
+		return rc;
+	rc = open_flags_check_direct(s->disk->flags, s->layer, err);
 	if (!rc && s->disk->flags & BPULL_DISK_GUEST_IO)
 		rc = layer_begin_writing(s->layer, err);
 	return rc;
@@ -197,10 +223,13 @@ int snapshot_top_make(struct snapshot_top *s, struct err *err)
 {
 	struct file *made = NULL;
 	struct shown shown;
+	unsigned n = s->disk->chain->n_layers;
 	int rc = 0;
 
 	s->old = disk_overlay(s->disk);
-	if (s->disk->chain->n_layers > CHAIN_MAX_DEPTH)
+	for (const struct snapshot_top *lower = s->lower; lower; lower = lower->lower)
+		n++;
+	if (n > CHAIN_MAX_DEPTH)
 		return err_set(err, -ELOOP,
 			       "%s: it has too many images below it: shorten the chain first",
 			       file_show(s->old->file, &shown));
@@ -220,16 +249,23 @@ int snapshot_top_prepare(struct snapshot_top *s, struct err *err)
 	return chain_read_again(s->disk->chain, disk_overlay(s->disk), &s->under, err);
 }
 
-void snapshot_top_put(struct snapshot_top *s)
+static void put_aside(struct snapshot_top *s)
 {
-	struct bpull_disk *disk = s->disk;
-	struct chain *chain = disk->chain;
-	struct err none;
+	struct chain *chain = s->disk->chain;
 
 	layer_set_replace(chain->set, chain->layers[0], s->under);
 	chain->layers[0] = STEAL(s->under);
 	chain->layers[0]->is_overlay = false;
-	if (chain_put_on_top(chain, s->layer, &none))
+}
+
+void snapshot_top_put(struct snapshot_top *s)
+{
+	struct bpull_disk *disk = s->disk;
+	struct err none;
+
+	if (!s->lower)
+		put_aside(s);
+	if (chain_put_on_top(disk->chain, s->layer, &none))
 		abort(); /* snapshot_top_make() looked */
 	disk->guests.len = s->layer->guest_len;
 	disk->guests.prepare = GUESTS_UNPREPARED;
@@ -243,9 +279,12 @@ void snapshot_top_put(struct snapshot_top *s)
 void snapshot_top_turn(struct snapshot_top *s)
 {
 	struct err none = { 0 };
+	unsigned n = 0;
 
+	for (const struct snapshot_top *new = s; new; new = new->upper)
+		n++;
 	/* What it says is that changes by others might not be seen; the locks keep them out. */
-	chain_turn_read_only(s->disk->chain, 1, &none);
+	chain_turn_read_only(s->disk->chain, n, &none);
 }
 
 void snapshot_top_drop(struct snapshot_top *s)

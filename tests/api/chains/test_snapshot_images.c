@@ -145,6 +145,52 @@ Test(snapshot, bitmaps_of_an_image_that_exists_end_with_the_first_write)
 	bpull_disk_close(disk);
 }
 
+/* Each on the one before, one of them there already; only the last one is written to. */
+Test(snapshot, several_of_one_disk)
+{
+	struct bpull_create_options qed = { .size = sizeof(qed), .format = BPULL_FORMAT_QED };
+	struct bpull_disk *disk = snap_open("top", 0);
+	struct bpull_snapshot s[3] = {
+		{ .size = sizeof(s[0]), .disk = disk, .path = strdupa(scratch("first")) },
+		{ .size = sizeof(s[0]),
+		  .disk = disk,
+		  .path = strdupa(scratch("one")),
+		  .flags = BPULL_SNAPSHOT_EXISTING },
+		{ .size = sizeof(s[0]),
+		  .disk = disk,
+		  .path = strdupa(scratch("last")),
+		  .create = &qed },
+	};
+
+	snap_put(disk, 0x11, 0, MiB);
+	make_existing("-u -b top -F qcow2", 8);
+	cr_expect_eq(bpull_disk_snapshot(s, 3, &error), -EINVAL, "it names another");
+	make_existing("-u -b first -F qcow2", 8);
+	cr_expect_eq(bpull_disk_snapshot(s + 1, 2, &error), -EINVAL,
+		     "the one that it names is missing");
+	qed.backing_format = BPULL_FORMAT_RAW;
+	cr_expect_eq(bpull_disk_snapshot(s, 3, &error), -EINVAL);
+	cr_expect(strstr(error.message, "qcow2"), "%s", error.message);
+	cr_expect_eq(bpull_disk_depth(disk), 2);
+	cr_expect_eq(scratch_n_files(), 3, "something was left");
+	qed.backing_format = BPULL_FORMAT_QCOW2;
+	cr_assert_eq(bpull_disk_snapshot(s, 3, &error), 0, "%s", error.message);
+	cr_expect_eq(bpull_disk_depth(disk), 5);
+	snap_put(disk, 0x21, 4096, 4096);
+	snap_expect(disk, 0x11, 0);
+	cr_expect_eq(snap_qemu_io("-r", "one", "read -P 0x11 4k 4k"), 0, "others read it");
+	cr_expect_eq(snap_qemu_io("", "one", "write 0 4k") != 0, true, "it is locked");
+	cr_expect_eq(snap_qemu_io("", "top", "write 0 4k") != 0, true, "it is locked");
+	snap_take(disk, "next");
+	bpull_disk_close(disk);
+	snap_judge("next", 0x21, 4096);
+	snap_judge_as("last", "qed", 0x21, 4096);
+	snap_judge("one", 0x11, 4096);
+	snap_judge("first", 0x11, 4096);
+	snap_link("first", "top", "qcow2");
+	snap_link("one", "first", "qcow2");
+}
+
 static int open_in(void *opaque, const struct bpull_open_request *request)
 {
 	char path[700];

@@ -133,7 +133,8 @@ Test(snapshot, all_disks_or_none)
 	take_both(a, b, "one", "base", -EEXIST);
 	take_both(a, b, "one", "one", -EEXIST);
 	take_both(a, b, "one", "gone/two", -ENOENT);
-	take_both(a, a, "one", "two", -EINVAL);
+	take_both(a, a, "one", "gone/two", -ENOENT);
+	take_both(a, a, "one", "one", -EEXIST);
 	cr_expect_eq(scratch_n_files(), 3, "something was left");
 	cr_expect_eq(bpull_disk_depth(a), 2);
 	snap_put(a, 0x13, 4096, 4096);

@@ -86,11 +86,13 @@ void snap_trial_judge(const struct snap_trial *t, struct sim *left, const char *
 	cr_assert_eq(bad, snap_disk_len(t),
 		     "%s, %s: '%s' at %" PRIu64 " is %#x, which it may not be", t->base.what, when,
 		     head->name, bad, bad < snap_disk_len(t) ? got[bad] : 0);
-	/* The image of a snapshot whose call did not return may be there: it is a head then. */
-	if (t->trying.name && sim_file_exists(left, t->trying.name)) {
-		read_head(t, left, &t->trying, when, tried);
+	/* The images of a call that did not return may be there: they are heads then. */
+	for (unsigned i = 0; i < t->n_trying; i++) {
+		if (!sim_file_exists(left, t->trying[i].name))
+			continue;
+		read_head(t, left, &t->trying[i], when, tried);
 		cr_assert_arr_eq(tried, got, snap_disk_len(t), "%s, %s: '%s' reads otherwise",
-				 t->base.what, when, t->trying.name);
+				 t->base.what, when, t->trying[i].name);
 	}
 	judge_old_heads(t, left, when, now, got);
 	judge_inner_snapshots(t, left, when);
@@ -126,7 +128,7 @@ void snap_trial_judge_cuts(const struct snap_trial *t, const char *when, uint64_
 
 void snap_trial_again(const struct snap_trial *t)
 {
-	static const char *const names[] = { "/again-1", "/again-2", "/again-3" };
+	static const char *const names[] = { "/again-1", "/again-2", "/again-3", "/again-4" };
 	const struct snap_head *head = &t->heads[t->n_taken];
 	struct snap_trial again = { .base.sim = t->base.sim,
 				    .first_name = head->name,

@@ -22,8 +22,15 @@ int snap_open(struct snap_trial *t);
 void snap_take_event(struct snap_trial *t, const struct bpull_event *event);
 /* Until nothing is in flight. */
 void snap_run(struct snap_trial *t);
-void snap_take(struct snap_trial *t, const char *name, enum image_format format,
-	       uint32_t cluster_len);
+/* A new image. */
+struct snap_new {
+	const char *name;
+	enum image_format format;
+	uint32_t cluster_len;
+};
+
+/* By one call, each on the one before. */
+void snap_take(struct snap_trial *t, const struct snap_new *list, unsigned n);
 
 /* snap_session.c. In the fixed one SNAP_FIXED snapshots and a pull; in the second the job of
  * t->job; in the third what t->draws says. */

@@ -78,6 +78,23 @@ void snap_session_job(struct snap_trial *t)
 	snap_run(t);
 }
 
+static void take_one(struct snap_trial *t, const char *name, enum image_format format,
+		     uint32_t cluster_len)
+{
+	struct snap_new one = { name, format, cluster_len };
+
+	snap_take(t, &one, 1);
+}
+
+/* Of either format above the other. */
+static void take_two(struct snap_trial *t, const char *const *names, bool is_qed)
+{
+	struct snap_new two[] = { { names[0], is_qed ? IMAGE_QCOW2 : IMAGE_QED, 4096 },
+				  { names[1], is_qed ? IMAGE_QED : IMAGE_QCOW2, 4096 } };
+
+	snap_take(t, two, ARRAY_LEN(two));
+}
+
 void snap_session_fixed(struct snap_trial *t, const char *const *names)
 {
 	uint64_t len = snap_disk_len(t);
@@ -89,9 +106,9 @@ void snap_session_fixed(struct snap_trial *t, const char *const *names)
 	request(t, SIM_GUEST_WRITE, 700, len / 6);
 	request(t, SIM_GUEST_WRITE, len / 3, len / 3);
 	request(t, SIM_GUEST_READ, 0, len);
-	snap_take(t, names[0], IMAGE_QCOW2, 512);
+	take_one(t, names[0], IMAGE_QCOW2, 512);
 	write_some(t);
-	snap_take(t, names[1], t->chain->how.seed % 2 ? IMAGE_QED : IMAGE_QCOW2, 4096);
+	take_two(t, names + 1, t->chain->how.seed % 2);
 	request(t, SIM_GUEST_WRITE, 100, len / 6);
 	snap_run(t);
 	request(t, SIM_GUEST_FLUSH, 0, 0);
@@ -101,7 +118,7 @@ void snap_session_fixed(struct snap_trial *t, const char *const *names)
 	request(t, SIM_GUEST_READ, 0, len);
 	request(t, SIM_GUEST_WRITE, len / 2, len / 12);
 	snap_run(t);
-	snap_take(t, names[2], IMAGE_QCOW2, 1024);
+	take_one(t, names[3], IMAGE_QCOW2, 1024);
 	write_some(t);
 	request(t, SIM_GUEST_READ, 0, len);
 	snap_run(t);
@@ -159,21 +176,34 @@ static void open_again(struct snap_trial *t)
 	cr_assert_eq(snap_open(t), 0);
 }
 
-void snap_session_drawn(struct snap_trial *t, const char *const *names)
+/* Up to SNAP_AT_A_TIME by one call, now and then. */
+static void draw_take(struct snap_trial *t, const char *const *names)
 {
 	static const uint32_t cluster_lens[] = { 512, 1024, 4096, 65536 };
+	unsigned n = draw(t, 3) ? 1 : MIN(1 + draw(t, SNAP_AT_A_TIME), SNAP_MAX - t->n_taken);
+	struct snap_new list[SNAP_AT_A_TIME];
 
+	for (unsigned i = 0; i < n; i++) {
+		bool is_qed = !draw(t, 4);
+
+		list[i] =
+			(struct snap_new){ names[t->n_taken + i], is_qed ? IMAGE_QED : IMAGE_QCOW2,
+					   cluster_lens[2 * is_qed + draw(t, 2)] };
+	}
+	snap_take(t, list, n);
+}
+
+void snap_session_drawn(struct snap_trial *t, const char *const *names)
+{
 	for (unsigned i = 0; i < 150; i++) {
 		uint64_t what = draw(t, 100);
-		bool is_qed = !draw(t, 4);
 
 		if (what < 50)
 			draw_request(t);
 		else if (what < 84)
 			process_once(t);
 		else if (what < 92 && t->n_taken < SNAP_MAX)
-			snap_take(t, names[t->n_taken], is_qed ? IMAGE_QED : IMAGE_QCOW2,
-				  cluster_lens[2 * is_qed + draw(t, 2)]);
+			draw_take(t, names);
 		else if (what < 97 && !t->base.job_runs)
 			start_job(t);
 		else if (what == 99)

@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <string.h>
 
 #include "tests/machine/files/sim_private.h"
 #include "tests/whole/chains/snap_private.h"
@@ -43,12 +44,12 @@ void snap_run(struct snap_trial *t)
 
 /* ---- snapshots ---- */
 
-/* What was over is durable, and the image below holds what the disk reads now. */
-static void note_taken(struct snap_trial *t)
+/* What was over is durable, and the images below hold what the disk reads now. */
+static void note_taken(struct snap_trial *t, unsigned n)
 {
-	struct snap_head *below = &t->heads[t->n_taken];
 	unsigned n_failed = t->base.n_failed;
 	struct model_flush flush;
+	uint8_t *held;
 
 	snap_run(t); /* events of requests that ended before it */
 	trial_pause(&t->base);
@@ -56,17 +57,23 @@ static void note_taken(struct snap_trial *t)
 	model_flush_end(&t->base.guest.model, &flush);
 	trial_resume(&t->base);
 	trial_pause(&t->base);
-	below->held = sim_need(malloc(snap_disk_len(t)));
+	held = sim_need(malloc(snap_disk_len(t)));
 	trial_resume(&t->base);
-	below->is_exact = !n_failed;
-	trial_request(&t->base, SIM_GUEST_READ, 0, snap_disk_len(t), below->held);
+	trial_request(&t->base, SIM_GUEST_READ, 0, snap_disk_len(t), held);
+	for (unsigned i = 0; i < n; i++)
+		t->heads[t->n_taken + i].is_exact = !n_failed;
 	snap_run(t);
-	if (t->base.n_failed != n_failed) {
-		free(below->held);
-		below->held = NULL;
+	trial_pause(&t->base);
+	for (unsigned i = 0; i < n && t->base.n_failed == n_failed; i++) {
+		uint8_t *copy = sim_need(malloc(snap_disk_len(t)));
+
+		memcpy(copy, held, snap_disk_len(t));
+		t->heads[t->n_taken + i].held = copy;
 	}
-	t->n_taken++;
-	t->n_files++;
+	trial_resume(&t->base);
+	free(held);
+	t->n_taken += n;
+	t->n_files += n;
 }
 
 static void note_refused(struct snap_trial *t, const char *name, const struct bpull_error *error)
@@ -89,33 +96,39 @@ static uint32_t refcount_bits_of(const struct snap_trial *t, enum image_format f
 	return format == IMAGE_QCOW2 && t->chain->how.full_below ? t->chain->how.refcount_bits : 0;
 }
 
-void snap_take(struct snap_trial *t, const char *name, enum image_format format,
-	       uint32_t cluster_len)
+void snap_take(struct snap_trial *t, const struct snap_new *list, unsigned n)
 {
-	struct bpull_create_options create = { .size = sizeof(create),
-					       .format = (enum bpull_format)format,
-					       .cluster_size = cluster_len,
-					       .refcount_bits = refcount_bits_of(t, format) };
-	struct bpull_snapshot s = {
-		.size = sizeof(s), .disk = t->base.guest.disk, .path = name, .create = &create
-	};
-	struct snap_head head = { .name = name, .format = format };
+	struct bpull_create_options create[SNAP_AT_A_TIME];
+	struct bpull_snapshot s[SNAP_AT_A_TIME];
 	struct bpull_error error;
 	int rc;
 
 	if (sim_is_stopped(t->base.sim)) /* the one before it may have been on its way */
 		return;
-	t->trying = head;
-	rc = bpull_disk_snapshot(&s, 1, &error);
+	for (unsigned i = 0; i < n; i++) {
+		create[i] = (struct bpull_create_options){
+			.size = sizeof(create[i]),
+			.format = (enum bpull_format)list[i].format,
+			.cluster_size = list[i].cluster_len,
+			.refcount_bits = refcount_bits_of(t, list[i].format),
+		};
+		s[i] = (struct bpull_snapshot){ .size = sizeof(s[i]),
+						.disk = t->base.guest.disk,
+						.path = list[i].name,
+						.create = &create[i] };
+		t->trying[i] = (struct snap_head){ .name = list[i].name, .format = list[i].format };
+	}
+	t->n_trying = n;
+	rc = bpull_disk_snapshot(s, n, &error);
 	if (rc) {
-		note_refused(t, name, &error);
+		note_refused(t, list[0].name, &error);
 		if (!sim_is_stopped(t->base.sim))
-			t->trying.name = NULL;
+			t->n_trying = 0;
 		return;
 	}
-	t->heads[t->n_taken + 1] = head;
-	t->trying.name = NULL;
-	note_taken(t);
+	memcpy(&t->heads[t->n_taken + 1], t->trying, n * sizeof(t->trying[0]));
+	t->n_trying = 0;
+	note_taken(t, n);
 	cr_assert(sim_is_stopped(t->base.sim) || count_files(t->base.sim) == t->n_files,
 		  "%s: a file was left", t->base.what);
 }

@@ -11,8 +11,9 @@
 
 #include "tests/whole/chains/trial.h"
 
-#define SNAP_MAX   6
-#define SNAP_FIXED 3 /* in the fixed session */
+#define SNAP_MAX       6
+#define SNAP_FIXED     4 /* in the fixed session, by three calls */
+#define SNAP_AT_A_TIME 3
 
 /* One image of the disk's. */
 struct snap_head {
@@ -46,9 +47,11 @@ struct snap_trial {
 
 	const struct sim_chain *chain;
 	struct snap_head heads[SNAP_MAX + 1];
-	unsigned n_taken;        /* the disk is heads[n_taken] */
-	struct snap_head trying; /* its call has not returned; name NULL: none */
-	unsigned n_files;        /* that the machine should have */
+	unsigned n_taken; /* the disk is heads[n_taken] */
+	/* Those of a call that has not returned. */
+	struct snap_head trying[SNAP_AT_A_TIME];
+	unsigned n_trying;
+	unsigned n_files; /* that the machine should have */
 };
 
 /* names: of the images to be, absolute: SNAP_MAX of them, SNAP_FIXED for the fixed session. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Two disks of one engine that get new images on top by one call, while each call to the machine
- * fails in turn: both have them, or none has, and then nothing is left of what was made.
+ * Two disks of one engine that get new images on top by one call, one of them two, the other's
+ * between them, while each call to the machine fails in turn: both have them, or none has, and then
+ * nothing is left of what was made.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -31,6 +32,9 @@ struct both {
 };
 
 static const char *const tops[] = { SIM_CHAIN_TOP, "/twin" };
+/* Of the first disk, of the second, of the first. */
+static const char *const news[] = { "/one", "/two", "/three" };
+static const char *const more[] = { "/more-1", "/more-2", "/more-3" };
 
 /* A write, or a flush; its result. */
 static int request(struct both *b, unsigned d, uint8_t byte)
@@ -74,21 +78,31 @@ static void begin(struct both *b, const struct sim_chain *chain)
 	}
 }
 
-static int take(struct both *b, const char *one, const char *two)
+static int take(struct both *b, const char *const *names)
 {
-	struct bpull_snapshot both[2] = {
-		{ .size = sizeof(both[0]), .disk = b->disks[0], .path = one },
-		{ .size = sizeof(both[0]), .disk = b->disks[1], .path = two },
-	};
+	struct bpull_snapshot s[3];
 	struct bpull_error error;
-	int rc = bpull_disk_snapshot(both, 2, &error);
+	int rc;
 
-	for (unsigned d = 0; d < 2; d++)
-		cr_assert_eq(bpull_disk_depth(b->disks[d]), b->depth[d] + !rc, "%s: disk %u",
-			     b->what, d);
-	for (unsigned d = 0; !rc && d < 2; d++)
-		b->depth[d]++;
+	for (unsigned i = 0; i < ARRAY_LEN(s); i++)
+		s[i] = (struct bpull_snapshot){ .size = sizeof(s[i]),
+						.disk = b->disks[i % 2],
+						.path = names[i] };
+	rc = bpull_disk_snapshot(s, ARRAY_LEN(s), &error);
+	for (unsigned d = 0; d < 2; d++) {
+		b->depth[d] += rc ? 0 : 2 - d;
+		cr_assert_eq(bpull_disk_depth(b->disks[d]), b->depth[d], "%s: disk %u", b->what, d);
+	}
 	return rc;
+}
+
+static unsigned n_there(const struct both *b, const char *const *names)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 3; i++)
+		n += sim_file_exists(b->sim, names[i]);
+	return n;
 }
 
 static void read_head(const struct both *b, const char *name, enum image_format format, int byte)
@@ -114,7 +128,7 @@ static bool fail_nth(const struct sim_chain *chain, const struct sim_fault *faul
 	snprintf(b.what, sizeof(b.what), "seed %" PRIu64 ", call %" PRIu64 " of kind %d fails: %s",
 		 chain->how.seed, fault->nth, (int)fault->op, strerror(-fault->error));
 	sim_fail(b.sim, fault);
-	rc = take(&b, "/one", "/two");
+	rc = take(&b, news);
 	hit = sim_n_faults_hit(b.sim);
 	sim_clear_faults(b.sim);
 	/* A commit that finds no space is tried again. */
@@ -122,19 +136,20 @@ static bool fail_nth(const struct sim_chain *chain, const struct sim_fault *faul
 		  "%s: it did not see", b.what);
 	was_taken = !rc;
 	if (fault->op != SIM_REMOVE)
-		cr_assert_eq(sim_file_exists(b.sim, "/one") + sim_file_exists(b.sim, "/two"),
-			     2 * was_taken, "%s: %d", b.what, rc);
+		cr_assert_eq(n_there(&b, news), 3 * was_taken, "%s: %d", b.what, rc);
 	gave_up = b.disks[0]->poisoned || b.disks[1]->poisoned;
 	for (unsigned d = 0; d < 2 && !gave_up; d++) {
 		cr_assert_eq(request(&b, d, 0x22), 0, "%s: disk %u takes no writes", b.what, d);
 		cr_assert_eq(request(&b, d, 0), 0, "%s: disk %u takes no flush", b.what, d);
 	}
 	if (!gave_up)
-		cr_assert_eq(take(&b, "/more-1", "/more-2"), 0, "%s: none afterwards", b.what);
+		cr_assert_eq(take(&b, more), 0, "%s: none afterwards", b.what);
 	bpull_engine_close(b.engine);
+	if (!gave_up)
+		read_head(&b, more[0], IMAGE_QCOW2, 0x22);
 	for (unsigned d = 0; d < 2 && !gave_up; d++) {
 		read_head(&b, tops[d], chain->how.format, was_taken ? 0x11 : 0x22);
-		read_head(&b, d ? "/more-2" : "/more-1", IMAGE_QCOW2, 0x22);
+		read_head(&b, more[d ? 1 : 2], IMAGE_QCOW2, 0x22);
 	}
 	sim_free(b.sim);
 	return hit;

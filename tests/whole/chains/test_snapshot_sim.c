@@ -168,7 +168,7 @@ static void play(const struct sim_chain *chain)
 		n_ops = i ? n_ops : sim_n_all_ops(t.base.sim);
 		met.taken += t.n_taken;
 		met.pulled += t.base.completed;
-		met.cut += t.trying.name != NULL;
+		met.cut += t.n_trying > 0;
 		met.failed += !(i % 2) && t.base.n_failed;
 		sim_clear_faults(t.base.sim);
 		snap_trial_judge_cuts(&t, "and a cut", k);

@@ -13,7 +13,7 @@
 
 TestSuite(oom_snapshot, .timeout = TIME_LIMIT_CLOCK(1200));
 
-static const char *const names[] = { "/one", "/dir/two", "/three" };
+static const char *const names[] = { "/one", "/dir/two", "/three", "/four" };
 
 static const struct sim_chain_how chains[] = {
 	{ SIM_V3(9, 16), SIM_SIZE(12, 2) },

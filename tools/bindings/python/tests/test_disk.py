@@ -275,6 +275,19 @@ def test_two_disks_get_new_overlays_at_once(chain, engine, tmp_path):
         assert other.read(0, 1024) == b"b" * 512 + bytes(512)
 
 
+def test_a_disk_gets_two_overlays_by_one_call(chain, engine, tmp_path):
+    one, two = tmp_path / "one.qcow2", tmp_path / "two.qcow2"
+    with engine.open(chain.top, guest_io=True) as disk:
+        engine.snapshot([(disk, one), (disk, two)])
+        assert [disk.layer_path(depth) for depth in range(3)] == [str(two), str(one), str(chain.top)]
+        disk.write(0, b"a" * 512)
+    chain.judge()  # as it was
+    chain.top = one
+    chain.judge()
+    chain.top, chain.content = two, b"a" * 512 + chain.content[512:]
+    chain.judge()
+
+
 def test_a_snapshot_into_an_overlay_that_the_program_opens(chain, engine, tmp_path):
     over, asked = tmp_path / "over.qcow2", []
     blockpull.create(over, backing="top.qcow2", backing_format="qcow2")

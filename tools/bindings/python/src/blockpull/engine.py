@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """An engine: a ring, its threads and a memory budget that any number of disks share."""
 import threading
-from typing import Any, Iterable, Mapping, Optional, Set, Union
+from typing import Any, Iterable, Mapping, Optional, Set, Tuple, Union
 
 from ._enums import BackingRule, DiskFlags, Io
 from ._ffi import ffi, lib
@@ -72,18 +72,20 @@ class Engine:
         return self._opened(options, lambda out, error: lib.bpull_flatten_open(
             self.pointer, path_bytes(source), options.struct, path_bytes(out_path), new.struct, out, error))
 
-    def snapshot(self, disks: Mapping[Disk, Path], *, existing: bool = False, format: FormatLike = None,
+    def snapshot(self, disks: Union[Mapping[Disk, Path], Iterable[Tuple[Disk, Path]]], *, existing: bool = False, format: FormatLike = None,
                  cluster_size: int = 0, backing_name: Optional[Path] = None,
                  open_file: Optional[OpenFile] = None) -> None:
         """Gives each disk a new overlay by the name that stands beside it: all of them, at one moment of all their
-        guests, or none. What was each disk's image is only read from now on. format None: qcow2. existing: the
+        guests, or none. In a list of pairs a disk may stand more than once: each of its overlays lies on the one before.
+        What was each disk's image is only read from now on. format None: qcow2. existing: the
         overlays are there already, without data, and their links lead to the disks' images. open_file opens them, and
         then the image that each records, of disks whose files the program opened."""
         new = Options("struct bpull_create_options", format=as_format(format), cluster_size=cluster_size)
         new.name("backing_name", backing_name)
         new.opener = Opener(open_file) if open_file else None
-        rows = ffi.new("struct bpull_snapshot[]", len(disks))
-        for row, (disk, path) in zip(rows, disks.items()):
+        pairs = list(disks.items() if isinstance(disks, Mapping) else disks)
+        rows = ffi.new("struct bpull_snapshot[]", len(pairs))
+        for row, (disk, path) in zip(rows, pairs):
             row.size = ffi.sizeof("struct bpull_snapshot")
             row.disk, row.create = disk.pointer, new.struct
             row.path = new.keep(ffi.new("char[]", path_bytes(path)))
@@ -91,7 +93,7 @@ class Engine:
             if new.opener:
                 row.open_file, row.open_opaque = new.opener.callback, new.opener.handle
         error = new_error()
-        new.check(lib.bpull_disk_snapshot(rows, len(disks), error), error)
+        new.check(lib.bpull_disk_snapshot(rows, len(pairs), error), error)
 
     def _opened(self, options: Options, call: Any) -> Disk:
         disk = Disk(self)

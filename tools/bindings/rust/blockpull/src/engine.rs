@@ -209,7 +209,8 @@ impl Engine {
     }
 
     /// Gives each of this engine's disks a new overlay by the name that stands beside it: all of them, at one moment
-    /// of all their guests, or none. What was each disk's image is only read from now on.
+    /// of all their guests, or none. A disk may stand there more than once: each of its overlays lies on the one
+    /// before. What was each disk's image is only read from now on.
     pub fn snapshot(&self, disks: &[(&Disk, &Path)], options: &SnapshotOptions) -> Result<()> {
         snapshot(disks, options, None)
     }
