@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <json-c/json.h>
@@ -36,10 +37,38 @@ static struct json_object *snapshot_busy(const char *name, const char *above)
 			      above);
 }
 
+static const struct control_snapshot *snapshot_last(const struct control_snapshots *taken)
+{
+	return taken->n ? &taken->list[taken->n - 1] : NULL;
+}
+
+static const struct control_snapshot *snapshot_taken(const struct control_snapshots *taken,
+						     const char *name)
+{
+	for (unsigned i = 0; i < taken->n; i++)
+		if (!strcmp(taken->list[i].node.name, name))
+			return &taken->list[i];
+	return NULL;
+}
+
+/* One that the transaction takes: the last one will be the disk's image. */
+static struct json_object *snapshot_check_taken(const struct control_target *target,
+						const struct control_snapshots *taken,
+						const struct control_snapshot *one)
+{
+	const struct control_node *above = NULL;
+
+	if (one != snapshot_last(taken))
+		above = &one[1].node;
+	else if (one->added)
+		above = control_node_said_above(target, one->added);
+	return above ? snapshot_busy(one->node.name, above->name) : NULL;
+}
+
 /* One of the chain, or of those that clients have added, must be the disk's image. */
 static struct json_object *snapshot_check_node(const struct control_target *target,
 					       const struct control_node *node,
-					       const struct control_snapshot *taken)
+					       const struct control_snapshots *taken)
 {
 	const struct control_node *above;
 	uint32_t depth;
@@ -49,9 +78,9 @@ static struct json_object *snapshot_check_node(const struct control_target *targ
 				      "Node '%s' is not the disk's: only '%s' can be snapshot",
 				      node->name, target->top ? target->top->name : "");
 	above = depth ? control_node_at(target, depth - 1) : control_node_said_above(target, node);
-	if (above)
-		return snapshot_busy(node->name, above->name);
-	return taken ? snapshot_busy(node->name, taken->node.name) : NULL;
+	if (!above && taken->n)
+		above = &taken->list[0].node;
+	return above ? snapshot_busy(node->name, above->name) : NULL;
 }
 
 /* The disk can be snapshot now. `name` is the client's for it. */
@@ -65,41 +94,41 @@ static struct json_object *snapshot_check_disk(const struct control_target *targ
 
 /* QEMU's way to find a node by either name; both may be NULL. */
 static struct json_object *snapshot_find(const struct control_target *target, const char *device,
-					 const char *name, const struct control_snapshot *taken)
+					 const char *name, const struct control_snapshots *taken)
 {
 	const struct control_node *node = name ? control_node_named(target, name) : NULL;
+	const struct control_snapshot *one = name ? snapshot_taken(taken, name) : NULL;
 	struct json_object *refusal = NULL;
 
-	if (device && !strcmp(device, target->device)) {
-		refusal = taken ? snapshot_busy(device, taken->node.name) : NULL;
-		name = device;
-	} else if (node) {
+	if (device && !strcmp(device, target->device))
+		name = device; /* the disk, whatever its image is by then */
+	else if (one)
+		refusal = snapshot_check_taken(target, taken, one);
+	else if (node)
 		refusal = snapshot_check_node(target, node, taken);
-	} else if (name && taken && !strcmp(name, taken->node.name)) {
-		refusal = control_refuse("GenericError",
-					 "A transaction takes one snapshot of the disk");
-	} else {
+	else
 		refusal = control_refuse("GenericError",
 					 "Cannot find device='%.200s' nor node-name='%.200s'",
 					 device ? device : "", name ? name : "");
-	}
 	return refusal ? refusal : snapshot_check_disk(target, name);
 }
 
 /* ---- the new overlay ---- */
 
 /* A name like those of the first chain, of a number that none had. */
-static void snapshot_make_name(const struct control_target *target, char *name)
+static void snapshot_make_name(const struct control_target *target,
+			       const struct control_snapshots *taken, char *name)
 {
 	unsigned i = 0;
 
 	do
 		snprintf(name, CONTROL_NODE_NAME_CAP, "#layer%u", i++);
-	while (control_node_named(target, name));
+	while (control_node_named(target, name) || snapshot_taken(taken, name));
 }
 
 static struct json_object *snapshot_take_name(const struct control_target *target,
 					      struct json_object *args,
+					      const struct control_snapshots *taken,
 					      struct control_snapshot *snapshot)
 {
 	const char *name = control_text(args, "snapshot-node-name");
@@ -108,10 +137,10 @@ static struct json_object *snapshot_take_name(const struct control_target *targe
 	if (!name && control_text(args, "node-name"))
 		return control_refuse("GenericError", "New overlay node-name missing");
 	if (!name) {
-		snapshot_make_name(target, snapshot->node.name);
+		snapshot_make_name(target, taken, snapshot->node.name);
 		return NULL;
 	}
-	if (control_node_named(target, name))
+	if (control_node_named(target, name) || snapshot_taken(taken, name))
 		return control_refuse("GenericError", "New overlay node-name already in use");
 	refusal = control_refuse_name(target, name);
 	if (!refusal)
@@ -137,9 +166,9 @@ static struct json_object *snapshot_take_format(struct json_object *args,
 
 struct json_object *control_snapshot_prepare_sync(const struct control_target *target,
 						  struct json_object *args,
-						  const struct control_snapshot *taken,
-						  struct control_snapshot *snapshot)
+						  struct control_snapshots *taken)
 {
+	struct control_snapshot *snapshot = &taken->list[taken->n];
 	const char *mode = control_text(args, "mode");
 	struct json_object *refusal;
 
@@ -150,7 +179,7 @@ struct json_object *control_snapshot_prepare_sync(const struct control_target *t
 	refusal = snapshot_find(target, control_text(args, "device"),
 				control_text(args, "node-name"), taken);
 	if (!refusal)
-		refusal = snapshot_take_name(target, args, snapshot);
+		refusal = snapshot_take_name(target, args, taken, snapshot);
 	if (!refusal)
 		refusal = snapshot_take_format(args, snapshot);
 	if (!refusal)
@@ -158,16 +187,20 @@ struct json_object *control_snapshot_prepare_sync(const struct control_target *t
 	if (!refusal && snapshot->is_there)
 		refusal = control_look_at(target, snapshot->node.path, snapshot->node.format,
 					  &snapshot->node);
+	taken->n += !refusal;
 	return refusal;
 }
 
 static struct json_object *snapshot_take_overlay(const struct control_target *target,
 						 const char *name,
+						 const struct control_snapshots *taken,
 						 struct control_snapshot *snapshot)
 {
 	struct control_node *overlay = control_node_named(target, name);
 	uint32_t depth;
 
+	if (snapshot_taken(taken, name))
+		return control_refuse("GenericError", "The overlay is already in use");
 	if (!overlay)
 		return control_refuse("GenericError",
 				      "Cannot find device='%.200s' nor node-name='%.200s'", name,
@@ -188,86 +221,161 @@ static struct json_object *snapshot_take_overlay(const struct control_target *ta
 
 struct json_object *control_snapshot_prepare(const struct control_target *target,
 					     struct json_object *args,
-					     const struct control_snapshot *taken,
-					     struct control_snapshot *snapshot)
+					     struct control_snapshots *taken)
 {
+	struct control_snapshot *snapshot = &taken->list[taken->n];
 	const char *node = control_text(args, "node");
 	struct json_object *refusal = snapshot_find(target, node, node, taken);
 
 	*snapshot = (struct control_snapshot){ .is_there = true };
-	return refusal ? refusal
-		       : snapshot_take_overlay(target, control_text(args, "overlay"), snapshot);
+	if (!refusal)
+		refusal = snapshot_take_overlay(target, control_text(args, "overlay"), taken,
+						snapshot);
+	taken->n += !refusal;
+	return refusal;
 }
 
 /* ---- the deed ---- */
 
-static struct json_object *snapshot_failed(const char *path, int rc,
+/* The one that the library's sentence is about. */
+static const char *snapshot_blamed(const struct control_snapshots *taken, const char *message)
+{
+	const char *best = taken->list[0].node.path;
+	size_t len = 0;
+
+	for (unsigned i = 0; i < taken->n; i++) {
+		const char *path = taken->list[i].node.path;
+
+		if (strlen(path) > len && strstr(message, path)) {
+			best = path;
+			len = strlen(path);
+		}
+	}
+	return best;
+}
+
+static struct json_object *snapshot_failed(const struct control_snapshots *taken, int rc,
 					   const struct bpull_error *error)
 {
 	if (rc == -ENOENT || rc == -EACCES || rc == -ENOTDIR)
-		return control_refuse("GenericError", "Could not create '%.1000s': %s", path,
-				      strerror(-rc));
+		return control_refuse("GenericError", "Could not create '%.1000s': %s",
+				      snapshot_blamed(taken, error->message), strerror(-rc));
 	return control_refuse("GenericError", "%s", error->message);
 }
 
-struct json_object *control_snapshot_take(struct control_target *target,
-					  const struct control_snapshot *snapshot)
-{
-	struct bpull_create_options create = { .size = sizeof(create),
-					       .format = snapshot->node.format };
-	struct bpull_snapshot what = {
-		.size = sizeof(what),
-		.disk = target->disk,
-		.path = snapshot->node.path,
-		.create = &create,
-		.flags = snapshot->is_there ? BPULL_SNAPSHOT_EXISTING : 0,
-		.open_file = snapshot->is_there ? target->others->open_file : NULL,
-		.open_opaque = snapshot->is_there ? target->others->open_opaque : NULL,
-	};
-	/* Its place is there before the disk changes. */
-	struct control_node *node =
-		snapshot->added ? snapshot->added : control_node_add(target, &snapshot->node);
-	struct bpull_error error = { 0 };
-	int rc = node ? bpull_disk_snapshot(&what, 1, &error) : -ENOMEM;
+/* One that is taken, as the library is asked for it, and its node. */
+struct snapshot_order {
+	struct bpull_create_options create;
+	struct control_node *node;
+};
 
-	if (rc && node && !snapshot->added)
-		control_node_remove(target, node);
-	if (rc)
-		return node ? snapshot_failed(what.path, rc, &error)
-			    : control_refuse("GenericError", "out of memory");
-	if (!snapshot->is_there)
-		json_object_put(control_look_at(target, node->path, node->format, node));
-	control_node_push(target, node);
+static void snapshot_ask_for(const struct control_target *target,
+			     const struct control_snapshot *one, struct snapshot_order *order,
+			     struct bpull_snapshot *what)
+{
+	order->create = (struct bpull_create_options){ .size = sizeof(order->create),
+						       .format = one->node.format };
+	*what = (struct bpull_snapshot){
+		.size = sizeof(*what),
+		.disk = target->disk,
+		.path = one->node.path,
+		.create = &order->create,
+		.flags = one->is_there ? BPULL_SNAPSHOT_EXISTING : 0,
+		.open_file = one->is_there ? target->others->open_file : NULL,
+		.open_opaque = one->is_there ? target->others->open_opaque : NULL,
+	};
+}
+
+static void snapshot_take_back(struct control_target *target, const struct control_snapshots *taken,
+			       struct snapshot_order *orders)
+{
+	for (unsigned i = 0; i < taken->n; i++)
+		if (orders[i].node && !taken->list[i].added)
+			control_node_remove(target, orders[i].node);
+}
+
+/* They are the disk's. */
+static void snapshot_note(struct control_target *target, const struct control_snapshots *taken,
+			  struct snapshot_order *orders)
+{
+	for (unsigned i = 0; i < taken->n; i++) {
+		struct control_node *node = orders[i].node;
+
+		if (!taken->list[i].is_there)
+			json_object_put(control_look_at(target, node->path, node->format, node));
+		control_node_push(target, node);
+	}
 	if (target->chain_turned)
-		target->chain_turned(target->owner, node);
-	return NULL;
+		target->chain_turned(target->owner, target->top);
+}
+
+static struct json_object *snapshot_take_all(struct control_target *target,
+					     const struct control_snapshots *taken,
+					     struct snapshot_order *orders,
+					     struct bpull_snapshot *what)
+{
+	struct bpull_error error = { 0 };
+	int rc;
+
+	/* Their places are there before the disk changes. */
+	for (unsigned i = 0; i < taken->n; i++) {
+		const struct control_snapshot *one = &taken->list[i];
+
+		snapshot_ask_for(target, one, &orders[i], &what[i]);
+		orders[i].node = one->added ? one->added : control_node_add(target, &one->node);
+		if (!orders[i].node) {
+			snapshot_take_back(target, taken, orders);
+			return control_refuse("GenericError", "out of memory");
+		}
+	}
+	rc = bpull_disk_snapshot(what, taken->n, &error);
+	if (rc)
+		snapshot_take_back(target, taken, orders);
+	else
+		snapshot_note(target, taken, orders);
+	return rc ? snapshot_failed(taken, rc, &error) : NULL;
+}
+
+struct json_object *control_snapshot_take(struct control_target *target,
+					  const struct control_snapshots *taken)
+{
+	struct snapshot_order *orders;
+	struct bpull_snapshot *what;
+	struct json_object *refusal;
+
+	if (!taken->n)
+		return NULL;
+	orders = calloc(taken->n, sizeof(*orders));
+	what = calloc(taken->n, sizeof(*what));
+	refusal = orders && what ? snapshot_take_all(target, taken, orders, what)
+				 : control_refuse("GenericError", "out of memory");
+	free(what);
+	free(orders);
+	return refusal;
 }
 
 /* ---- the verbs ---- */
 
-static struct json_object *snapshot_answer(struct control_target *target,
-					   struct json_object *refusal,
-					   const struct control_snapshot *snapshot)
-{
-	if (!refusal)
-		refusal = control_snapshot_take(target, snapshot);
-	return refusal ? refusal : control_ok(NULL);
-}
-
 struct json_object *control_blockdev_snapshot_sync(struct control_target *target,
 						   struct json_object *args)
 {
-	struct control_snapshot snapshot;
-	struct json_object *refusal = control_snapshot_prepare_sync(target, args, NULL, &snapshot);
+	struct control_snapshot one;
+	struct control_snapshots taken = { .list = &one };
+	struct json_object *refusal = control_snapshot_prepare_sync(target, args, &taken);
 
-	return snapshot_answer(target, refusal, &snapshot);
+	if (!refusal)
+		refusal = control_snapshot_take(target, &taken);
+	return refusal ? refusal : control_ok(NULL);
 }
 
 struct json_object *control_blockdev_snapshot(struct control_target *target,
 					      struct json_object *args)
 {
-	struct control_snapshot snapshot;
-	struct json_object *refusal = control_snapshot_prepare(target, args, NULL, &snapshot);
+	struct control_snapshot one;
+	struct control_snapshots taken = { .list = &one };
+	struct json_object *refusal = control_snapshot_prepare(target, args, &taken);
 
-	return snapshot_answer(target, refusal, &snapshot);
+	if (!refusal)
+		refusal = control_snapshot_take(target, &taken);
+	return refusal ? refusal : control_ok(NULL);
 }

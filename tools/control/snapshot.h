@@ -14,26 +14,32 @@
 
 extern const struct control_arg control_snapshot_sync_args[], control_snapshot_args[];
 
-/* One that is to be taken. All zero: none is. */
+/* One that is to be taken. */
 struct control_snapshot {
 	struct control_node node;   /* the overlay's name, path and format; path: the request's */
 	struct control_node *added; /* the node that it is already, or NULL */
-	bool is_there;              /* the image exists, with a link to the disk's */
+	bool is_there;              /* the image exists, with a link to the one below it */
 };
 
-/* Of checked arguments of blockdev-snapshot-sync, and of blockdev-snapshot. A refusal, or NULL.
- * `taken`: what the transaction takes before (as the others return it), or NULL. */
+/* Those of one transaction, each on the one before. Begin with zeros, with room for all in the
+ * list. */
+struct control_snapshots {
+	struct control_snapshot *list;
+	unsigned n;
+};
+
+/* Of checked arguments of blockdev-snapshot-sync, and of blockdev-snapshot: puts one more into the
+ * list. A refusal, or NULL. */
 struct json_object *control_snapshot_prepare_sync(const struct control_target *target,
 						  struct json_object *args,
-						  const struct control_snapshot *taken,
-						  struct control_snapshot *snapshot);
+						  struct control_snapshots *taken);
 struct json_object *control_snapshot_prepare(const struct control_target *target,
 					     struct json_object *args,
-					     const struct control_snapshot *taken,
-					     struct control_snapshot *snapshot);
-/* Takes one that was prepared. A refusal, after which nothing has changed, or NULL. */
+					     struct control_snapshots *taken);
+/* Takes those that were prepared, of which there may be none. A refusal, after which nothing has
+ * changed, or NULL. */
 struct json_object *control_snapshot_take(struct control_target *target,
-					  const struct control_snapshot *snapshot);
+					  const struct control_snapshots *taken);
 
 /* The verbs. */
 struct json_object *control_blockdev_snapshot_sync(struct control_target *target,

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * One disk is served, so at most one of the actions changes something, and it is
- * done when all others are found to be good. More than one snapshot of the same
- * disk is refused: between two of them the machine could write.
+ * One disk is served: what the actions change is which images lie on each other. All are looked at
+ * before anything is changed, each as if those before it were done, and then the library takes them
+ * by one call.
  */
 #include "tools/control/transaction.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <json-c/json.h>
@@ -88,33 +89,26 @@ static bool transaction_is_grouped(struct json_object *args)
 
 static struct json_object *transaction_prepare(const struct control_target *target,
 					       struct json_object *actions, size_t i,
-					       struct control_snapshot *taken)
+					       struct control_snapshots *taken)
 {
-	struct control_snapshot next = { 0 };
-	const struct control_snapshot *before = taken->node.path ? taken : NULL;
-	struct json_object *data, *refusal;
+	struct json_object *data;
 	const char *type;
 
 	transaction_action(actions, i, &type, &data);
 	if (!strcmp(type, "abort"))
 		return control_refuse("GenericError", "Transaction aborted using Abort action");
-	refusal = !strcmp(type, "blockdev-snapshot")
-			  ? control_snapshot_prepare(target, data, before, &next)
-			  : control_snapshot_prepare_sync(target, data, before, &next);
-	if (!refusal)
-		*taken = next;
-	return refusal;
+	return !strcmp(type, "blockdev-snapshot")
+		       ? control_snapshot_prepare(target, data, taken)
+		       : control_snapshot_prepare_sync(target, data, taken);
 }
 
-struct json_object *control_transaction(struct control_target *target, struct json_object *args)
+static struct json_object *transaction_run(struct control_target *target,
+					   struct json_object *actions, bool is_grouped,
+					   struct control_snapshots *taken)
 {
-	struct control_snapshot taken = { 0 };
-	struct json_object *actions, *refusal, *data;
-	bool is_grouped = transaction_is_grouped(args);
+	struct json_object *refusal = NULL, *data;
 	const char *type;
 
-	json_object_object_get_ex(args, "actions", &actions);
-	refusal = transaction_check(args, actions);
 	for (size_t i = 0; !refusal && i < json_object_array_length(actions); i++) {
 		transaction_action(actions, i, &type, &data);
 		if (is_grouped && strcmp(type, "abort") != 0)
@@ -123,9 +117,25 @@ struct json_object *control_transaction(struct control_target *target, struct js
 						 "property completion-mode = grouped",
 						 type);
 		else
-			refusal = transaction_prepare(target, actions, i, &taken);
+			refusal = transaction_prepare(target, actions, i, taken);
 	}
-	if (!refusal && taken.node.path)
-		refusal = control_snapshot_take(target, &taken);
+	return refusal ? refusal : control_snapshot_take(target, taken);
+}
+
+struct json_object *control_transaction(struct control_target *target, struct json_object *args)
+{
+	struct control_snapshots taken = { 0 };
+	struct json_object *actions, *refusal;
+
+	json_object_object_get_ex(args, "actions", &actions);
+	refusal = transaction_check(args, actions);
+	if (refusal)
+		return refusal;
+	/* One more than there are, as there may be none. */
+	taken.list = calloc(json_object_array_length(actions) + 1, sizeof(*taken.list));
+	refusal = taken.list
+			  ? transaction_run(target, actions, transaction_is_grouped(args), &taken)
+			  : control_refuse("GenericError", "out of memory");
+	free(taken.list);
 	return refusal ? refusal : control_ok(NULL);
 }

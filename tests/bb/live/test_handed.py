@@ -7,6 +7,7 @@ import socket
 
 import harness
 import images
+import qmp_sequences
 import serve_rig
 from handed_rig import by_names, count, hand, made, opened, refused_with, snapshot, start
 from harness import case, check, same
@@ -37,6 +38,26 @@ def handed(d, *args):
     images.qemu_io(f'{d}/s2.img', 'qcow2', 'read -P 0x41 0 4k', 'read -P 0x42 4k 4k', 'read -P 0x43 8k 4k', 'read -P 0x44 12k 4k')
     images.qemu_io(f'{d}/s1.img', 'qcow2', 'read -P 0x42 4k 4k', 'read -P 3 8k 4k')
     same([images.image_check(f'{d}/{name}.img', 'qcow2') for name in ('s2', 's1', 'top')], [0, 0, 0], 'check')
+
+
+@case('two images that are handed over, by one transaction')
+def both(d):
+    chain(d)
+    server, front, client = start(d)
+    front.do('write', 0, 0, 0x41, answer=0)
+    before = count(server)
+    for name, below in ('s1', 'top'), ('s2', 's1'):
+        made(d, name, below)
+        same(hand(client, f'/disks/{name}.img', f'{d}/{name}.img'), {'return': {}}, 'getfd')
+    steps = [qmp_sequences.sync(name, node, snapshot_file=f'/disks/{name}.img', mode='existing') for name, node in (('s1', 'drive0'), ('s2', 's1'))]
+    step = qmp_sequences.transaction(*steps)
+    same(client.send({'execute': step[0], 'arguments': step[1]}), {'return': {}}, 'the transaction')
+    front.do('write', 0, 8, 0x42, answer=0)
+    front.do('read', 0, 0, answer=0x41)
+    check(count(server) <= before + 6, 'descriptors')  # of each image: ours, the library's, its header's
+    over(server, front)
+    images.qemu_io(f'{d}/s2.img', 'qcow2', 'read -P 0x41 0 4k', 'read -P 0x42 4k 4k')
+    images.qemu_io(f'{d}/s1.img', 'qcow2', 'read -P 0x41 0 4k', 'read -P 3 4k 4k')
 
 
 @case('what was written behind a snapshot is there when the server is killed')
