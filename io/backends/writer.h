@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A thread that does short writes which may wait, one after the other, beside a ring. */
+/* A thread that does writes which may wait, or which are copies in memory, one after the other,
+ * beside a ring. */
 #ifndef BLOCKPULL_IO_BACKENDS_WRITER_H
 #define BLOCKPULL_IO_BACKENDS_WRITER_H
 

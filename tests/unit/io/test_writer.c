@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Short writes that others wait for, to files whose writes wait: a thread beside the ring does
- * them. Whichever way the owner waits, it is told of their ends, and each byte is there.
+ * Short writes that others wait for, to files whose writes wait, and a job's to files in memory: a
+ * thread beside the ring does them. Whichever way the owner waits, it is told of their ends, and
+ * each byte is there.
  */
 #include <poll.h>
 #include <string.h>
@@ -36,7 +37,9 @@ static struct file *make_file(const char *name)
 	struct file *file;
 
 	cr_assert_eq(opener->create(opener, scratch(name), &file, NULL), 0);
-	file->now.no_writes = true; /* wherever the scratch directory lies */
+	/* wherever the scratch directory lies */
+	file->now.no_writes = true;
+	file->now.always = false;
 	return file;
 }
 
@@ -168,6 +171,87 @@ Test(writer, other_writes_are_the_ring_s)
 	reap_all(wait_on_descriptor, 3);
 	file->io_align = 1;
 	expect_written(file, 3);
+	file_close(file);
+	io_close(io);
+}
+
+/* ---- files in memory ---- */
+
+static struct file *start_in_memory(void)
+{
+	struct file *file = start();
+
+	file->now.no_writes = false;
+	file->now.always = true;
+	return file;
+}
+
+Test(writer, a_job_s_writes_to_memory_are_its)
+{
+	struct file *file = start_in_memory();
+
+	submit(file, 0, false);
+	cr_assert_eq(ring()->n_writing, 1);
+	reap_all(wait_in_ring, 1);
+	expect_written(file, 1);
+	file_close(file);
+	io_close(io);
+}
+
+/* Whatever the owner does there a guest would wait for. */
+static void expect_left_to_ring(void (*mark)(struct io_req *req))
+{
+	struct file *file = start_in_memory();
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (i)
+			io_req_read(&reqs[i], file, bufs[i], LEN, 0);
+		else
+			io_req_write(&reqs[i], file, memset(bufs[i], 7, LEN), LEN, 0);
+		mark(&reqs[i]);
+		io_submit(io, &reqs[i]);
+		cr_assert_eq(ring()->waiting.n, 1, "request %u", i);
+		reap_all(wait_on_descriptor, 1);
+		file->len = LEN;
+	}
+	file_close(file);
+	io_close(io);
+}
+
+static void mark_guest_s(struct io_req *req)
+{
+	req->for_guest = true;
+}
+
+static void mark_beside_guest(struct io_req *req)
+{
+	req->offload = true;
+}
+
+Test(writer, what_a_guest_waits_for_is_left_to_the_ring)
+{
+	expect_left_to_ring(mark_guest_s);
+}
+
+Test(writer, beside_a_guest_all_is_left_to_the_ring)
+{
+	expect_left_to_ring(mark_beside_guest);
+}
+
+Test(writer, a_job_s_reads_of_memory_are_over_at_once)
+{
+	struct file *file = start_in_memory();
+	struct io_req *out;
+
+	submit(file, 0, false);
+	reap_all(wait_in_ring, 1);
+	file->len = LEN;
+	io_req_read(&reqs[1], file, memset(bufs[1], 0, LEN), LEN, 0);
+	io_submit(io, &reqs[1]);
+	cr_assert_eq(ring()->waiting.n, 0);
+	cr_assert_eq(io_reap(io, &out, 1), 1);
+	cr_assert_eq(out->result, LEN);
+	cr_assert_arr_eq(bufs[1], bufs[0], LEN);
 	file_close(file);
 	io_close(io);
 }
