@@ -21,6 +21,8 @@ static const char *const file_drivers[] = { "file", "host_device", NULL };
 static const char *const discard_words[] = { "ignore", "off", "unmap", "on", NULL };
 static const char *const detect_words[] = { "off", NULL };
 static const char *const locking_words[] = { "auto", "on", NULL };
+/* As much as it looks at, of what we look at always. */
+static const char *const overlap_words[] = { "none", "constant", "cached", "all", NULL };
 static const char *const aio_words[] = { "threads", "native", "io_uring", NULL };
 
 /* In QEMU's order. */
@@ -35,8 +37,11 @@ static const char *const aio_words[] = { "threads", "native", "io_uring", NULL }
 	}
 #define FILE_NODE                                                                              \
 	{ "filename", CONTROL_TEXT, true }, { "locking", CONTROL_TEXT, false, locking_words }, \
+		{ "aio", CONTROL_TEXT, false, aio_words },                                     \
+		{ "aio-max-batch", CONTROL_INTEGER, false },                                   \
+		{ "drop-cache", CONTROL_BOOLEAN, false },                                      \
 	{                                                                                      \
-		"aio", CONTROL_TEXT, false, aio_words                                          \
+		"x-check-cache-dropped", CONTROL_BOOLEAN, false                                \
 	}
 
 static const struct control_arg any_args[] = { ANY_NODE(drivers), { 0 } };
@@ -54,6 +59,11 @@ static const struct control_arg qcow2_args[] = {
 	ANY_NODE(drivers),
 	{ "file", CONTROL_REF, true },
 	{ "backing", CONTROL_REF_OR_NULL, false },
+	{ "lazy-refcounts", CONTROL_BOOLEAN, false },
+	{ "pass-discard-request", CONTROL_BOOLEAN, false },
+	{ "pass-discard-snapshot", CONTROL_BOOLEAN, false },
+	{ "pass-discard-other", CONTROL_BOOLEAN, false },
+	{ "overlap-check", CONTROL_OVERLAP_CHECKS, false, overlap_words },
 	{ "cache-size", CONTROL_INTEGER, false },
 	{ "l2-cache-size", CONTROL_INTEGER, false },
 	{ "l2-cache-entry-size", CONTROL_INTEGER, false },
@@ -64,6 +74,20 @@ static const struct control_arg qcow2_args[] = {
 static const struct control_arg cache_args[] = { { "direct", CONTROL_BOOLEAN, false },
 						 { "no-flush", CONTROL_BOOLEAN, false },
 						 { 0 } };
+
+static const struct control_arg overlap_args[] = {
+	{ "template", CONTROL_TEXT, false, overlap_words },
+	{ "main-header", CONTROL_BOOLEAN, false },
+	{ "active-l1", CONTROL_BOOLEAN, false },
+	{ "active-l2", CONTROL_BOOLEAN, false },
+	{ "refcount-table", CONTROL_BOOLEAN, false },
+	{ "refcount-block", CONTROL_BOOLEAN, false },
+	{ "snapshot-table", CONTROL_BOOLEAN, false },
+	{ "inactive-l1", CONTROL_BOOLEAN, false },
+	{ "inactive-l2", CONTROL_BOOLEAN, false },
+	{ "bitmap-directory", CONTROL_BOOLEAN, false },
+	{ 0 },
+};
 
 static struct json_object *blockdev_not_found(const char *name)
 {
@@ -269,6 +293,16 @@ static bool blockdev_is_in_use(const struct control_target *target, const char *
 
 /* ---- blockdev-add ---- */
 
+static struct json_object *blockdev_check_qcow2(struct json_object *args)
+{
+	struct json_object *refusal = control_check_args(qcow2_args, args), *checks;
+
+	if (refusal || !json_object_object_get_ex(args, "overlap-check", &checks) ||
+	    !json_object_is_type(checks, json_type_object))
+		return refusal;
+	return control_check_members(overlap_args, checks, "overlap-check.");
+}
+
 static struct json_object *blockdev_check_args(struct json_object *args, enum bpull_format *format)
 {
 	struct json_object *refusal = control_check_some(any_args, args, "");
@@ -281,7 +315,7 @@ static struct json_object *blockdev_check_args(struct json_object *args, enum bp
 	driver = control_text(args, "driver");
 	*format = bpull_format_by_name(driver); /* of a file: UNKNOWN */
 	switch (*format) {
-	case BPULL_FORMAT_QCOW2: return control_check_args(qcow2_args, args);
+	case BPULL_FORMAT_QCOW2: return blockdev_check_qcow2(args);
 	case BPULL_FORMAT_QED: return control_check_args(cow_args, args);
 	case BPULL_FORMAT_RAW: return control_check_args(raw_args, args);
 	case BPULL_FORMAT_UNKNOWN: break;

@@ -8,6 +8,7 @@
 #include "tools/control/blockdev.h"
 #include "tools/control/jobs/jobs.h"
 #include "tools/control/jobs/suspend.h"
+#include "tools/control/state/events.h"
 
 struct json_object *control_request_check_disk(const struct control_target *target,
 					       const char *name)
@@ -102,15 +103,41 @@ static struct json_object *request_check_filter(const struct control_target *tar
 	return whole;
 }
 
-struct json_object *control_request_take_rest(const struct control_target *target,
+/* QEMU makes the job, and looks then: its clients see it come and go. */
+static struct json_object *request_refuse_made(struct control_target *target,
+					       const struct control_request *r,
+					       struct json_object *refusal)
+{
+	struct control_job *job = refusal ? control_job_new(r->id) : NULL;
+
+	if (job) {
+		control_tell_status(target, job, "created");
+		control_tell_status(target, job, "null");
+	}
+	control_job_free(job);
+	return refusal;
+}
+
+/* Of a commit below the image the filter is made after the job, of others before it. */
+static struct json_object *request_take_filter_and_speed(struct control_target *target,
+							 struct json_object *args,
+							 struct control_request *r)
+{
+	struct json_object *refusal = request_check_filter(target, args, r);
+
+	if (!strcmp(r->type, "commit") && !r->is_active)
+		return request_refuse_made(target, r,
+					   refusal ? refusal : request_take_speed(args, r));
+	return refusal ? refusal : request_refuse_made(target, r, request_take_speed(args, r));
+}
+
+struct json_object *control_request_take_rest(struct control_target *target,
 					      struct json_object *args, struct control_request *r)
 {
 	struct json_object *refusal = request_take_on_error(args, r);
 
 	if (!refusal)
-		refusal = request_check_filter(target, args, r);
-	if (!refusal)
-		refusal = request_take_speed(args, r);
+		refusal = request_take_filter_and_speed(target, args, r);
 	if (refusal)
 		return refusal;
 	request_take_verify(args, r);

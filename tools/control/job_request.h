@@ -32,7 +32,7 @@ struct json_object *control_request_check_disk(const struct control_target *targ
 struct json_object *control_request_take_id(const struct control_target *target,
 					    struct json_object *args, struct control_request *r);
 /* Those of CONTROL_JOB_ARGS. */
-struct json_object *control_request_take_rest(const struct control_target *target,
+struct json_object *control_request_take_rest(struct control_target *target,
 					      struct json_object *args, struct control_request *r);
 /* Starts it. The answer to the request, never NULL but for want of memory. */
 struct json_object *control_request_start(struct control_target *target,

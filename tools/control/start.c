@@ -83,6 +83,9 @@ static struct json_object *start_take_base(const struct control_target *target,
 
 	if (refusal)
 		return refusal;
+	if (base && (bpull_disk_find(target->disk, base, &depth, NULL) || depth <= top))
+		return control_refuse("GenericError", "Can't find '%.1000s' in the backing chain",
+				      base);
 	if (base)
 		r->o.base = base;
 	if (!name)

@@ -58,7 +58,8 @@ static struct json_object *verbs_check_image(const struct control_target *target
 
 	if (name)
 		node = control_node_find(target, name, &depth);
-	if ((!device || !strcmp(device, target->device)) && (!name || (node && !depth)))
+	/* What no device is called does not count beside a node's name. */
+	if (name ? node && !depth : !device || !strcmp(device, target->device))
 		return NULL;
 	if (node)
 		return control_refuse("GenericError", "Block node is read-only");

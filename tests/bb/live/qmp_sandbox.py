@@ -13,6 +13,11 @@ def add(**more):
     return 'blockdev-add', {**N1, **{key.replace('_', '-'): value for key, value in more.items()}}
 
 
+def with_options(**more):
+    """Added, and taken away."""
+    return [add(**more), deleted('n1')]
+
+
 def deleted(name):
     return verb('blockdev-del', node_name=name)
 
@@ -72,6 +77,17 @@ SANDBOX = {
     'a commit that is canceled, and one after it': [
         sync('s1'), DATA, commit('s1', base_node='drive0'), READY, *job('block-job-cancel', force=True), ENDED, 'names', MORE,
         commit('s1', base_node='drive0'), ('until', READY, 2), *job('job-complete'), ('until', ENDED, 2), 'nodes', SEEN],
+    'options of an image that are taken, or wrong': [
+        MADE, *with_options(lazy_refcounts=True), *with_options(pass_discard_request=False, pass_discard_snapshot=True, pass_discard_other=True),
+        *with_options(overlap_check='none'), *with_options(overlap_check={'template': 'all', 'active-l2': False}),
+        *with_options(file={**FILE, 'aio-max-batch': 4, 'drop-cache': False, 'x-check-cache-dropped': True}),
+        add(lazy_refcounts=7), add(pass_discard_request='x'), add(overlap_check='x'), add(overlap_check=7), add(overlap_check={'template': 'x'}),
+        add(overlap_check={'active-l2': 7}), add(overlap_check={'x': True}), add(file={**FILE, 'aio-max-batch': 'x'}), add(file={**FILE, 'drop-cache': 7}), 'nodes'],
+    'jobs that are refused when they are made, or before': [
+        stream('drive0', speed=-1), commit('drive0', speed=-1), commit('drive0', top_node='mid', speed=-1),
+        commit('drive0', top_node='mid', filter_node_name='mid'), commit('drive0', filter_node_name='mid'), stream('drive0', filter_node_name='mid'),
+        stream('drive0', base='$d/no.img'), stream('drive0', base='$d/top.img'), stream('mid', base='$d/mid.img'), stream('mid', base='top.img'), 'jobs', 'nodes'],
+    'sets of descriptors, which the daemon has not': [('add-fd', {}), verb('remove-fd', fdset_id=1), verb('query-fdsets'), 'nodes'],
     'jobs that are not there': [
         *job('job-pause', 'job-resume', 'job-cancel', 'job-complete', 'job-finalize', 'job-dismiss'),
         *job('block-job-pause', 'block-job-resume', 'block-job-cancel', 'block-job-complete'), *job('block-job-set-speed', speed=1),

@@ -324,7 +324,7 @@ def resized(d):
             same(capacity(front), size, 'after')
         refused(1, ['shorter'], 'ctl', f'{d}/c', 'resize', '1M')
         for args, words in ({'size': -1}, 'size'), ({'size': 1 << 30, 'node-name': '#layer1'}, 'read-only'), \
-                ({'size': 1 << 30, 'device': 'x'}, "device='x'"), ({'size': 1 << 30, 'x': 1}, 'unexpected'), ({}, "'size' is missing"):
+                ({'size': 1 << 30, 'device': 'x'}, "device='x'"), ({'size': 512, 'device': 'x', 'node-name': '#layer0'}, 'shorter'), ({'size': 1 << 30, 'x': 1}, 'unexpected'), ({}, "'size' is missing"):
             said = ask(f'{d}/c', {'execute': 'block_resize', 'arguments': args})[0]
             check(words in said['error']['desc'], f'{args}: {said}')
         nodes = ask(f'{d}/c', {'execute': 'query-named-block-nodes'})[0]['return']

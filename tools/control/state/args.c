@@ -66,6 +66,7 @@ static bool args_fits(enum control_type type, struct json_object *value)
 	case CONTROL_ARRAY: return json_object_is_type(value, json_type_array);
 	case CONTROL_OBJECT: return json_object_is_type(value, json_type_object);
 	case CONTROL_REF:
+	case CONTROL_OVERLAP_CHECKS:
 		return json_object_is_type(value, json_type_string) ||
 		       json_object_is_type(value, json_type_object);
 	case CONTROL_REF_OR_NULL: return !value || args_fits(CONTROL_REF, value);
@@ -84,6 +85,7 @@ static const char *args_type_name(enum control_type type)
 	case CONTROL_OBJECT: return "object";
 	case CONTROL_REF: return "BlockdevRef";
 	case CONTROL_REF_OR_NULL: return "BlockdevRefOrNull";
+	case CONTROL_OVERLAP_CHECKS: return "Qcow2OverlapChecks";
 	}
 	return "";
 }
@@ -119,7 +121,8 @@ static struct json_object *args_check_one(const struct control_arg *arg, struct 
 		return control_refuse("GenericError",
 				      "Invalid parameter type for '%s%s', expected: %s", where,
 				      arg->name, args_type_name(arg->type));
-	if (arg->words && !args_is_word(arg->words, json_object_get_string(value)))
+	if (arg->words && json_object_is_type(value, json_type_string) &&
+	    !args_is_word(arg->words, json_object_get_string(value)))
 		return control_refuse("GenericError",
 				      "Parameter '%s' does not accept value '%.200s'", arg->name,
 				      json_object_get_string(value));

@@ -18,8 +18,9 @@ enum control_type {
 	CONTROL_WORDS, /* an array of strings */
 	CONTROL_ARRAY,
 	CONTROL_OBJECT,
-	CONTROL_REF,         /* an object, or a string: the name of one */
-	CONTROL_REF_OR_NULL, /* the same, or null */
+	CONTROL_REF,            /* an object, or a string: the name of one */
+	CONTROL_REF_OR_NULL,    /* the same, or null */
+	CONTROL_OVERLAP_CHECKS, /* an object, or one of the words */
 };
 
 /* A list ends with a row whose name is NULL. */
@@ -27,7 +28,7 @@ struct control_arg {
 	const char *name; /* static */
 	enum control_type type;
 	bool required;
-	const char *const *words; /* of a text: those that it may be, up to a NULL; NULL: any */
+	const char *const *words; /* of a string: those that it may be, up to a NULL; NULL: any */
 };
 
 /* An answer with a value, which it takes over; NULL: an empty object. */
