@@ -68,12 +68,9 @@ static uint64_t todo_bytes(const struct bpull_disk *disk)
 	uint64_t end = down->into ? down->end : disk_overlay(disk)->backed_len, sum = 0, at = 0;
 	struct range range;
 
-	for (unsigned i = 0; range_set_next(&disk->walk->todo, at, &range); i++) {
+	for (unsigned i = 0; range_set_find(&disk->walk->todo, at, end, &range); i++) {
 		if (i == MAX_RANGES)
 			range.hi = end;
-		range.hi = MIN(range.hi, end);
-		if (range.lo >= range.hi)
-			break;
 		sum += left->is_counted ? held_in(left, range.lo, range.hi) : range.hi - range.lo;
 		at = range.hi;
 	}
