@@ -204,7 +204,7 @@ static void open_with_a_thread(void)
 		     error.message);
 }
 
-Test(api_resize, waited_for)
+Test(api_resize, a_call_that_waits_returns_with_the_new_size)
 {
 	static uint8_t in[NEW_LEN];
 	struct bpull_job_options paused = { .size = sizeof(paused),

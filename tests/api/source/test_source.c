@@ -36,7 +36,7 @@ static struct bpull_disk *open_over(struct mem_source_how how)
 }
 
 /* A pull of each seed's source, by both backends. */
-Test(source_plays, is_pulled)
+Test(source_plays, a_drawn_source_is_pulled_whole)
 {
 	for (uint64_t seed = source_rig_first_seed(); seed < source_rig_first_seed() + N_PLAYS;
 	     seed++) {

@@ -105,7 +105,7 @@ Test(raw_zeros, runs_end_where_they_end)
 	end();
 }
 
-Test(raw_zeros, drawn_disks)
+Test(raw_zeros, drawn_disks_map_zeros_where_they_are)
 {
 	for (uint64_t seed = 1; seed <= N_SEEDS; seed++) {
 		uint64_t random = seed * UINT64_C(0x9e3779b97f4a7c15), at = 0;

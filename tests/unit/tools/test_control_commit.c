@@ -278,7 +278,7 @@ Test(control_commit, is_ended_without_a_turn)
 	control_forget(&target);
 }
 
-Test(control_commit, is_canceled)
+Test(control_commit, that_is_canceled_leaves_the_top_as_it_was)
 {
 	ready(COMMIT);
 	ask("job-cancel", ID);
@@ -329,7 +329,7 @@ Test(control_commit, goes_on_when_its_disk_is_back)
 	control_forget(&target);
 }
 
-Test(control_commit, fails)
+Test(control_commit, that_fails_leaves_the_top_as_it_was)
 {
 	ready(COMMIT);
 	ask("job-complete", ID);

@@ -46,7 +46,7 @@ Test(nbd_ask, parts_in_order_are_the_whole)
 }
 
 /* Against a map of bytes: what comes twice, or lies outside, is refused; the whole is the whole. */
-Test(nbd_ask, drawn_parts)
+Test(nbd_ask, drawn_parts_count_once_and_only_inside)
 {
 	unsigned seed = getenv("ASK_SEED") ? atoi(getenv("ASK_SEED")) : 1;
 

@@ -81,7 +81,7 @@ static void become_longer(const struct sim_chain *chain)
 	sim_free(t.base.sim);
 }
 
-Test(new_blocks, longer_disks)
+Test(new_blocks, a_longer_disk_survives_any_lost_write)
 {
 	each_seed(EFFORT(N_LEFT), become_longer);
 }
@@ -120,7 +120,7 @@ static void get_snapshots(const struct sim_chain *chain)
 	live(chain, &t);
 }
 
-Test(new_blocks, snapshots)
+Test(new_blocks, a_snapshot_survives_any_lost_write)
 {
 	each_seed(EFFORT(N_LEFT), get_snapshots);
 }
@@ -138,7 +138,7 @@ static void change_files(const struct sim_chain *chain)
 	live(chain, &t);
 }
 
-Test(new_blocks, jobs)
+Test(new_blocks, a_job_survives_any_lost_write)
 {
 	each_seed(EFFORT(2 * N_LEFT), change_files);
 }

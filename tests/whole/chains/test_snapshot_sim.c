@@ -176,7 +176,7 @@ static void play(const struct sim_chain *chain)
 	}
 }
 
-Test(snapshot_sim, drawn_sessions)
+Test(snapshot_sim, each_head_of_a_drawn_session_has_its_bytes)
 {
 	each_kind(EFFORT(30), play);
 	cr_assert(met.taken && met.pulled && met.cut && met.failed,

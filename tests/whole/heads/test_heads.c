@@ -88,14 +88,14 @@ Test(heads, that_are_killed_and_lose_power)
 			  "too few died");
 }
 
-Test(heads, without_room)
+Test(heads, without_room_keep_their_bytes_and_go_on)
 {
 	play_seeds(EFFORT(44), &(struct heads_how){ .room = true });
 	if (!tell())
 		cr_assert(heads_met.no_room > 5 && heads_met.resumed > 0, "there was room");
 }
 
-Test(heads, that_fail)
+Test(heads, that_fail_keep_what_they_promised)
 {
 	play_seeds(EFFORT(44), &(struct heads_how){ .faults = true });
 	if (!tell())

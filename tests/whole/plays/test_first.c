@@ -63,32 +63,32 @@ static void play_seeds(uint64_t n, const struct play *how)
 		cr_assert_gt(play_met.completed, EFFORT(30));
 }
 
-Test(first, guests)
+Test(first, a_guest_reads_what_it_may_have_written)
 {
 	play_seeds(1500, &(struct play){ .has_first = true });
 }
 
-Test(first, cuts)
+Test(first, a_power_cut_leaves_an_image_that_is_right)
 {
 	play_seeds(500, &(struct play){ .has_first = true, .cuts = true });
 }
 
-Test(first, faults)
+Test(first, a_fault_loses_no_byte_of_a_guest)
 {
 	play_seeds(600, &(struct play){ .has_first = true, .faults = true });
 }
 
-Test(first, space)
+Test(first, want_of_room_loses_nothing_and_passes)
 {
 	play_seeds(600, &(struct play){ .has_first = true, .space = true });
 }
 
-Test(first, base_changes)
+Test(first, a_base_that_changes_is_said_to_have)
 {
 	play_seeds(300, &(struct play){ .has_first = true, .base_changes = true });
 }
 
-Test(first, shapes)
+Test(first, images_at_the_borders_of_formats_are_right)
 {
 	play_seeds(80, &(struct play){ .has_first = true, .shapes = true });
 }
