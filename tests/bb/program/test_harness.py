@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The tests' own manners: what a limit counts, and that a case which can't run here says why."""
+import contextlib
 import os
+import signal
 import sys
 import time
 
@@ -40,6 +42,44 @@ def hanging(d):
         fails('still running', harness.run, 'sleep', '1000', timeout=1)
     finally:
         harness.patience = was
+
+
+ENDLESS = '''
+import harness
+@harness.case('one that waits for ever')
+def wait(d):
+    harness.finish(harness.start('sleep', '4321'))
+harness.main()
+'''
+
+
+def slept():
+    """The processes of that case."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        with contextlib.suppress(OSError):
+            with open(f'/proc/{pid}/cmdline', 'rb') as words, open(f'/proc/{pid}/environ', 'rb') as environ:
+                if words.read() == b'sleep\x004321\x00' and f'TMPDIR={harness.root}/'.encode() in environ.read():
+                    found.append(pid)
+    return found
+
+
+@case('one that is told to end says in which case, and for what it waited; nothing of it runs on')
+def told(d):
+    with open(f'{d}/endless.py', 'w', encoding='ascii') as file:
+        file.write(ENDLESS)
+    env = harness.environment(PYTHONPATH=os.path.dirname(harness.__file__))
+    process = harness.start(sys.executable, '-B', f'{d}/endless.py', harness.blockpull, env=env)
+    deadline = time.monotonic() + harness.WAIT
+    while not slept():
+        check(time.monotonic() < deadline, 'it does not begin')
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGTERM)  # as Meson does
+    result = harness.finish(process)
+    same(result.rc, 128 + signal.SIGTERM, str(result))
+    check('Bail out! ended by SIGTERM in: one that waits for ever' in result.out, str(result))
+    check('one that waits for ever' in result.err and 'sleep 4321' in result.err, str(result))
+    same(slept(), [], 'what runs on')
 
 
 WITHOUT_TERMINALS = 'mount -t tmpfs none /dev/pts && exec "$0" "$@"'

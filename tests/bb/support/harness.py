@@ -36,7 +36,8 @@ cases = []           # (title, function, arguments), in file order
 blockpull = None     # absolute path of the command under test
 root = None          # the private directory
 _live = set()        # Popen objects to kill should we end early
-_live_lock = threading.Lock()
+_live_lock = threading.RLock()  # of a signal's handler, too
+_running = {}        # thread: the title of its case
 _mine = threading.local()  # of the case in this thread: notes, and processes it started
 
 
@@ -267,6 +268,16 @@ def _clean_up():
 
 
 def _interrupted(number, frame):
+    """Mostly Meson's time is up. It kills half a second later, and knows nothing of what a case has started: that
+    goes first, and then it is told what was waited for."""
+    commands = [' '.join(process.args) for process in list(_live)]
+    with _live_lock:
+        for process in list(_live):
+            kill(process)
+    said = f'ended by {signal.Signals(number).name} in: {"; ".join(_running.values())}'
+    for stream, text in (1, 'Bail out! ' + said), (2, '\n'.join([said, *(f'it ran: {command}' for command in commands)])):
+        with contextlib.suppress(OSError):
+            os.write(stream, text.encode() + b'\n')
     _clean_up()
     os._exit(128 + number)
 
@@ -296,6 +307,7 @@ def _outcome(chosen):
     """Runs a case; returns its verdict, its title, and what to say below them."""
     title, function, args = chosen
     _mine.notes, _mine.started = [], []
+    _running[threading.get_ident()] = title
     directory = temp_dir()
     verdict = 'not ok'
     try:
@@ -315,6 +327,7 @@ def _outcome(chosen):
             with _live_lock:
                 _live.discard(process)
     shutil.rmtree(directory, ignore_errors=True)
+    del _running[threading.get_ident()]
     return verdict, title, _mine.notes
 
 
