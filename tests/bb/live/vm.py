@@ -14,7 +14,7 @@ import threading
 import harness
 from harness import Skip, check, need
 
-LATE = 120  # seconds
+LATE = 120  # seconds of the processor
 MODULES = [f'{name}.ko' for name in ('virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk')]
 
 
@@ -58,10 +58,25 @@ class Machine:
             'qemu-system-x86_64', '-accel', os.environ.get('BLOCKPULL_VM_ACCEL', 'tcg'), '-nodefaults',
             '-no-user-config', '-display', 'none', '-serial', 'stdio', '-kernel', kernel,
             '-initrd', f'{d}/initramfs', '-append', f'console=ttyS0 quiet panic=-1 {words}', *args, stderr=stderr)
-        # A guest that hangs is a failure, which until() finds.
-        self.late = threading.Timer(late, harness.kill, [self.process])
+        # A guest that hangs is a failure, which until() finds. One that works is ended by the kernel, one that waits by
+        # the wall's clock: sooner than Meson would, so that it is told.
+        harness.limit(self.process.pid, late)
+        self.allowed, self.waited = late, None
+        self.late = threading.Timer(max(late, harness.patience(late)), self.hangs)
         self.late.daemon = True
         self.late.start()
+
+    def hangs(self):
+        self.waited = self.late.interval
+        harness.kill(self.process)
+
+    def how_it_ended(self):
+        ended = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        if self.waited:
+            return f'killed after {self.waited} s'
+        if ended.si_code == os.CLD_EXITED:
+            return f'exit code {ended.si_status}'
+        return f'signal {ended.si_status}; it may use {self.allowed} s of the processor'
 
     def lines_until(self, word):
         """The lines of the console, as they come, up to one that is this word."""
@@ -72,7 +87,7 @@ class Machine:
                 return
             yield line
         tail = '\n'.join(self.lines[-30:])
-        check(False, f'the guest ended before it said {word}:\n{tail}')
+        check(False, f'the guest ended ({self.how_it_ended()}) before it said {word}:\n{tail}')
 
     def until(self, word):
         return list(self.lines_until(word))
