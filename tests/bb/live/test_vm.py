@@ -128,7 +128,7 @@ def make_chain(d, fmt, options):
 
 
 def serve(d, top, *parameters):
-    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', facts.nbdkit_plugin(), f'image={top}', 'pull=true', 'bandwidth=2M',
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', facts.nbdkit_plugin(), f'image={top}', 'pull=true', 'bandwidth=512k',
                             f'control={d}/ctl', *parameters)
     processes.wait_listening(process, f'{d}/nbd', f'{d}/ctl')
     return process
@@ -166,7 +166,7 @@ def linux(d, fmt, options, snapshot, *parameters):
     same_files(hash_lines(guest.until('END')), tree_hashes(f'{d}/files'), 'the files, in the guest')
     job = bp('ctl', f'{d}/ctl', 'info', '--json').json()
     same(job['state'], 'running', f'the pull when the guest begins to write: {job}')
-    bp('ctl', f'{d}/ctl', 'speed', '8M')
+    bp('ctl', f'{d}/ctl', 'speed', '16M')
     guest.until('HASHES')
     wanted = hash_lines(guest.until('END'))
     guest.until('HASHES')
