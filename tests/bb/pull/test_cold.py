@@ -11,6 +11,7 @@ import mmap
 import os
 
 import harness
+from facts import emulated
 from harness import KIB, MIB, Skip, bp, case, check
 from images import Untouched, flatten, judge_pulled, overlay, qemu_img, qemu_io
 
@@ -51,6 +52,11 @@ def cached_pages(path):
     return bytes(page & 1 for page in there)
 
 
+def must_go_past_the_cache():
+    if emulated():
+        raise Skip('qemu-user has no direct I/O as we ask for it')
+
+
 def must_cool(path):
     cool(path)
     try:
@@ -77,6 +83,7 @@ def pull_one(d, fmt, *arguments):
 @case('qcow2', 'qcow2')
 @case('qcow2, image direct', 'qcow2', '--direct')
 def past_the_cache_and_then_through_it(d, fmt, *arguments):
+    must_go_past_the_cache()
     base, raw = base_of(d, fmt)
     untouched = Untouched(base)
     must_cool(base)
@@ -101,6 +108,7 @@ def past_the_cache_and_then_through_it(d, fmt, *arguments):
 @case('partly cached')
 def what_is_cached_stays(d):
     """A guest's boot has read some of it: that is read from the cache, and the rest past it."""
+    must_go_past_the_cache()
     base, raw = base_of(d, 'raw')
     must_cool(base)
     with open(base, 'rb', buffering=0) as f:
