@@ -24,6 +24,8 @@ def main():
                 print(f"failed: {suite.get('name')}: {case.get('name')}", file=sys.stderr)
             elif "skipped" in kinds:
                 skipped += 1
+                reason = " ".join((case.findtext("system-out") or "no reason").split())
+                print(f"skipped: {suite.get('name')}: {case.get('name')}: {reason}", file=sys.stderr)
             else:
                 passed += 1
         # A program that crashed or timed out may have reported no case at all.

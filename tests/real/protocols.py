@@ -98,9 +98,9 @@ def s3(rig):
     except ImportError:
         raise Skip('python3-boto3 is not installed') from None
     (rig.d / 'package.json').write_text('{}')
-    fetched = rig.run('npm', 'install', '--no-audit', '--no-fund', '--silent', 's3rver@3.7.1', rc=None, cwd=rig.d)
+    fetched = rig.run('npm', 'install', '--no-audit', '--no-fund', '--loglevel=error', 's3rver@3.7.1', rc=None, cwd=rig.d)
     if fetched.returncode:
-        raise Skip(f'npm could not fetch the server: {fetched.stderr.strip()[-200:]}')
+        raise Skip('npm could not fetch the server: ' + ' '.join(fetched.stderr.split())[:200])
     port, bucket = free_port(), 'images'
     rig.base()
     rig.start('node', rig.d / 'node_modules/s3rver/bin/s3rver.js', '-a', '127.0.0.1', '-p', port, '-d', rig.d / 'objects', '-s',

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Runs everything that a release needs, one verb of tools/dev after the other, and prints one table: `./tools/dev
-ci-all`. A step that fails does not stop the next; the exit status is 1 if any failed. What each prints is in OUT.
+ci-all`. A step that fails does not stop the next; the exit status is 1 if any failed. What each prints is in OUT. Below
+the table stands what a step has left out, and why: the lines of it that begin with "skipped: ".
 
     ci_all.py [--only A,B] [--without A,B] [--fuzz-minutes N] [--list] [--dev PROGRAM] OUT
 """
 import argparse
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -69,34 +71,39 @@ def chosen(parser, args):
     return steps
 
 
-def last_line(path):
-    lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+def last_line(text):
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
 
-def ending(status):
+def ending(status, n_skipped):
     if status == 0:
-        return "passed"
+        return f"passed, {n_skipped} skipped" if n_skipped else "passed"
     return f"failed, {signal.Signals(-status).name}" if status < 0 else f"failed, exit {status}"
 
 
 def run(name, args):
-    """(result, minutes, the last line it printed)"""
+    """(result, minutes, the last line it printed, what it skipped)"""
     command = [str(args.dev), *(str(args.fuzz_minutes) if word == "MINUTES" else word for word in STEPS[name])]
     log, began = args.out / f"{name}.log", time.monotonic()
     print(f"ci-all: {name} ({log})", file=sys.stderr, flush=True)
     with open(log, "wb") as out:
         status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
-    return ending(status), (time.monotonic() - began) / 60, last_line(log)
+    text = log.read_text(errors="replace")
+    skipped = re.findall(r"^skipped: (.+)$", text, re.M)
+    return ending(status, len(skipped)), (time.monotonic() - began) / 60, last_line(text), skipped
 
 
 def table(rows):
     print(f"{'step':16} {'result':18} {'minutes':>7}  last line")
-    for name, (result, minutes, said) in rows.items():
+    for name, (result, minutes, said, _) in rows.items():
         spent = f"{minutes:7.1f}" if minutes is not None else f"{'':7}"
         print(f"{name:16} {result:18} {spent}  {said[:90]}")
-    n_failed = sum(result.startswith("failed") for result, _, _ in rows.values())
-    n_passed = sum(result == "passed" for result, _, _ in rows.values())
+    for name, (_, _, _, skipped) in rows.items():
+        for what in skipped:
+            print(f"skipped in {name}: {what}")
+    n_failed = sum(result.startswith("failed") for result, *_ in rows.values())
+    n_passed = sum(result.startswith("passed") for result, *_ in rows.values())
     print(f"ci-all: {n_passed} passed, {n_failed} failed, {len(rows) - n_passed - n_failed} not run", flush=True)
     return n_failed
 
@@ -108,7 +115,7 @@ def main():
             print(f"{name:16} ./tools/dev {' '.join(STEPS[name]).replace('MINUTES', str(args.fuzz_minutes))}")
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
-    rows = {name: ("not run", None, "") for name in args.steps}
+    rows = {name: ("not run", None, "", []) for name in args.steps}
     try:
         for name in args.steps:
             rows[name] = run(name, args)
