@@ -3,9 +3,11 @@
 import os
 import re
 import resource
+import shutil
 import signal
 import time
 
+import fuse_rig
 import harness
 from harness import MIB, NO_SPACE, bp, case, check, need, note, same
 from remote_images import judge, overlay
@@ -55,11 +57,12 @@ class Fan:
             found = re.search(r'^read: \d+ ops, [\d.]+ s, ([\d.]+) (\w+)', file.read(), re.MULTILINE)
         return int(float(found[1]) * UNITS[found[2]])
 
-    def judge_once(self):
+    def judge_once(self, alone=0):
+        """But for what one read alone, in parts of the base."""
         read, length = self.read_len(), os.path.getsize(self.path)
         check_len = 0 if self.path == self.flat else CHECK
         note(f'{len(self.tops)} overlays: {read / MIB:.1f} MiB read of {length / MIB:.1f} MiB')
-        check(read <= 1.05 * length + OPENING + check_len, f'{read} bytes read of a base of {length}')
+        check(read <= (1.05 + alone) * length + OPENING + check_len, f'{read} bytes read of a base of {length}')
 
 
 @case('raw', 'raw')
@@ -95,22 +98,65 @@ def unpacked_once(d):
 SMALL = 'mount -t tmpfs -o size=8m none "$1" && cp "$2" "$1/top.qcow2" && shift 2 && exec "$@"'
 
 
-@case('one finds no space: the others go on')
-def one_fails(d):
+def small_space(d):
+    """(words that a command runs behind, with a small file system mounted there; where)."""
     need('unshare')
     namespace = ['unshare', '-m'] if os.geteuid() == 0 else ['unshare', '-Urm']
     small = f'{d}/small'
     os.mkdir(small)
     if harness.run(*namespace, 'mount', '-t', 'tmpfs', 'none', small).rc:
         raise harness.Skip('may not mount, even in a namespace of our own')
+    return [*namespace, 'sh', '-c', SMALL, 'sh', small], small
+
+
+@case('one finds no space: the others go on')
+def one_fails(d):
+    behind, small = small_space(d)
     fan = Fan(d, 'raw')
     full, fan.tops[3] = fan.tops[3], f'{small}/top.qcow2'
-    result = harness.run(*namespace, 'sh', '-c', SMALL, 'sh', small, full, harness.blockpull, *fan.words(), timeout=600)
+    result = harness.run(*behind, full, harness.blockpull, *fan.words(), timeout=600)
     same(result.rc, NO_SPACE, f'{result}')
     check(f'{small}/top.qcow2' in result.err and 'no space' in result.err.lower(), f'{result}')
     fan.judge_once()
     for top in fan.tops[:3] + fan.tops[4:]:
         judge(top, fan.flat)
+
+
+SLOW, FULL, ABORTED = 1, 3, 5  # overlays
+SLOW_RATE = int(os.environ.get('BB_SLOW_MIB', 16)) * MIB
+
+
+def slow_space(d, top):
+    """The overlay lies on a slow device now: (that device, its new name)."""
+    for name in 'low', 'slow':
+        os.mkdir(f'{d}/{name}')
+    shutil.move(top, f'{d}/low/top.qcow2')
+    return fuse_rig.mount(fuse_rig.program('slowfs'), str(SLOW_RATE), '100', f'{d}/low', f'{d}/slow'), f'{d}/slow/top.qcow2'
+
+
+@case('one is written slowly, one fails, one is aborted: the base is read once for the others', 'raw')
+@case('and one that is packed with zlib, too', 'qcow2')
+def in_trouble(d, fmt):
+    driver = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'nbd_fan_driver')
+    behind, small = small_space(d)
+    fan = Fan(d, fmt)
+    device, fan.tops[SLOW] = slow_space(d, fan.tops[SLOW])
+    full, fan.tops[FULL] = fan.tops[FULL], f'{small}/top.qcow2'
+    result = harness.run(*behind, full, driver, f'nbd+unix:{d}', str(ABORTED), *fan.tops, timeout=1200)
+    same(result.rc, 0, f'{result}')
+    ends = {int(line.split()[0]): line.split()[1:] for line in result.out.splitlines()}
+    statuses = {FULL: 'failed', ABORTED: 'canceled'}
+    same({i: end[0] for i, end in ends.items()}, {i: statuses.get(i, 'completed') for i in range(len(fan.tops))}, 'the ends')
+    source = {i: int(end[1]) for i, end in ends.items()}
+    times = {i: int(end[3]) for i, end in ends.items()}
+    others_ms = max(ms for i, ms in times.items() if i != SLOW)
+    note(f'{len(ends)} jobs asked for {sum(source.values()) / SIZE:.3f} of the base, the slow one for {source[SLOW] / SIZE:.3f}; '
+         f'it took {times[SLOW]} ms, the others {others_ms}')
+    check(sum(source.values()) - source[SLOW] <= 1.05 * SIZE, f'{source}')
+    fan.judge_once(source[SLOW] / SIZE)
+    for top in fan.tops[:FULL] + fan.tops[FULL + 1:ABORTED] + fan.tops[ABORTED + 1:]:
+        judge(top, fan.flat)
+    fuse_rig.unmount(device, f'{d}/slow')
 
 
 @case('stopped, and pulled again')
