@@ -383,7 +383,20 @@ def show_nbd_guest(result):
               [[esc(name), f"{row['iops']:,.0f}"] + [duration(row[word]) for word in words] for name, row in rows.items()]))
 
 
-SHOW = {"nbd_guest": show_nbd_guest, "scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit,
+def show_guest_p99(result):
+    rows = result["results"]
+    drawn = [(name, 1 if "target_ns" in row else 3, *(row["p99_ns"] / 1e6,) * 3) for name, row in rows.items()]
+    words = ("p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns")
+    return section("Guest's latency and guest-p99", dim(
+        f"4 KiB at random, {result['iops']} requests a second; a device of {size(result['device'])}/s"),
+        "<h3>99th percentile</h3>", bars(drawn, "ms", left=200),
+        table(["", "p50", "p90", "p99", "p99.9", "longest", "pull", "of the target"],
+              [[esc(name)] + [duration(row[word]) for word in words] +
+               [f"{size(row['rate'])}/s", f"{row['p99_ns'] / row['target_ns']:.3f}" if "target_ns" in row else ""]
+               for name, row in rows.items()]))
+
+
+SHOW = {"nbd_guest": show_nbd_guest, "guest_p99": show_guest_p99, "scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit,
         "fanout": show_fanout, "boot": show_boot, "cold": show_cold}
 
 

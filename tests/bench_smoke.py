@@ -381,6 +381,29 @@ def over_nbd():
     return None
 
 
+def guest_p99():
+    for tool in ("nbdkit", "fio", "fusermount3"):
+        if not plugin or not shutil.which(tool):
+            return f"needs the plugin and {tool}"
+    slowfs = os.path.join(os.path.dirname(plugin[0]), "..", "tests", "slowfs")
+    if instrumented(plugin[0]) or not os.path.exists(slowfs) or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "needs an ordinary build and FUSE"
+    script = os.path.join(os.path.dirname(run_py), "guest_p99.py")
+    with tempfile.TemporaryDirectory() as top:
+        files, out = os.path.join(top, "files"), os.path.join(top, "out.json")
+        os.mkdir(files)
+        done = subprocess.run([sys.executable, script, "--targets", "5", "--seconds", "1", "--settle", "0", "--size", "8", "--data", "64",
+                               "--dir", files, "--json", out, *plugin, slowfs], capture_output=True, text=True)
+        assert done.returncode == 0 and os.listdir(files) == [], done.stdout + done.stderr
+        with open(out) as file:
+            rows = json.load(file)["results"]
+        assert list(rows) == ["alone", "beside a pull", "guest-p99=5ms"], rows
+        assert all(0 < row["p50_ns"] <= row["p99_ns"] <= row["p999_ns"] for row in rows.values()), rows
+        assert rows["guest-p99=5ms"]["target_ns"] == 5e6, rows
+        assert "guest-p99=5ms" in page_of(out).words
+    return None
+
+
 def fanout_over_nbd():
     for tool in ("nbdkit", "qemu-img"):
         if not shutil.which(tool):
@@ -453,6 +476,7 @@ CASES = [("every scenario is proven", proven),
          ("Ctrl-C leaves nothing", lambda: interrupted(signal.SIGINT)),
          ("SIGTERM leaves nothing", lambda: interrupted(signal.SIGTERM)),
          ("a guest over NBD, beside qemu-storage-daemon", over_nbd),
+         ("a guest's latency beside a pull that has a target", guest_p99),
          ("many overlays on a base over NBD, beside qemu-img rebase", fanout_over_nbd),
          ("a guest over vhost-user, beside qemu-storage-daemon", over_vhost),
          ("the microbenchmarks run", micro)]
