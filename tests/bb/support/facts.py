@@ -27,7 +27,10 @@ def possible(args):
 
 def nbdkit_plugin():
     """Path of the nbdkit plugin. Skips where there is none, no nbdkit, or an nbdkit that can't load it: a sanitizer's
-    runtime has to be there before everything else."""
+    runtime has to be there before everything else. LD_PRELOAD alone leaves a process whose first newlocale(), of
+    json-c, waits for ever: libp11-kit's constructor comes before the runtime's and is inside newlocale() when its
+    malloc() wakes the runtime, whose dlerror() gives back glibc's lock of locales a second time. A library that is
+    preloaded beside it, linked with -z initfirst and with a constructor that calls malloc(), ends that."""
     path = os.path.join(os.path.dirname(harness.blockpull), 'nbdkit-blockpull-plugin.so')
     if not os.path.exists(path):
         raise Skip('the nbdkit plugin is not built')
