@@ -9,6 +9,7 @@ import time
 
 import fuse_rig
 import harness
+import images
 from harness import MIB, NO_SPACE, bp, case, check, need, note, same
 from remote_images import judge, overlay
 from source_rig import nbdkit
@@ -65,6 +66,11 @@ class Fan:
         check(read <= (1.05 + alone) * length + OPENING + check_len, f'{read} bytes read of a base of {length}')
 
 
+def is_lean(result, n_jobs):
+    note(f'{n_jobs} jobs: {result.max_rss / MIB:.1f} MiB of memory')
+    check(harness.instrumented() or result.max_rss <= 64 * MIB + n_jobs * MIB // 2, f'{result.max_rss} bytes of memory')
+
+
 @case('raw', 'raw')
 @case('qcow2, packed with zlib', 'qcow2')
 @case('into packed images', 'raw', '--compress')
@@ -72,12 +78,31 @@ class Fan:
 @case('threads', 'raw', '--io=threads')
 def once(d, fmt, *words):
     fan = Fan(d, fmt)
-    told = [line['bytes'] for line in bp(*fan.words('--json', *words), timeout=600).lines()]
+    result = bp(*fan.words('--json', *words), timeout=600)
+    is_lean(result, len(fan.tops))
+    told = [line['bytes'] for line in result.lines()]
     same({one['source'] + one['shared'] for one in told}, {SIZE}, 'what each image had of the base')
     check(sum(one['source'] for one in told) <= 1.05 * SIZE, f'{told}')
     fan.judge_once()
     for top in fan.tops:
         judge(top, fan.flat)
+
+
+@case('256 at once, and one more is refused')
+def most(d):
+    flat = images.raw_image(f'{d}/base.img', 2 * MIB)
+    tops = [f'{d}/top{i}.img' for i in range(256)]
+    images.overlay(tops[0], 'base.img')
+    for top in tops[1:]:
+        shutil.copyfile(tops[0], top)
+    harness.refused(harness.USAGE, ["'257'", '256'], 'pull', '-j257', *tops)
+    result = bp('pull', '--json', '-j256', *tops, timeout=600)
+    told = [line['bytes'] for line in result.lines()]
+    same(sum(one['source'] for one in told), 2 * MIB, 'what was read of the base')
+    same(sum(one['shared'] for one in told), 255 * 2 * MIB, 'what they had of each other')
+    is_lean(result, 256)
+    for top in tops[:2] + tops[-2:]:
+        images.judge_pulled(top, 'qcow2', flat)
 
 
 @case('a base packed with zlib is unpacked once')
