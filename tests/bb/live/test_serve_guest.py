@@ -2,6 +2,7 @@
 """A Linux guest on blockpull serve: it writes, discards, flushes and reads back while the server is killed and once
 replaced by another file, boots anew, reads all of it again, and sees the disk become longer (guest_rig.py). Or the disk comes and goes while it runs.
 """
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import harness
 import vm
 from guest_rig import PART, REPORT, UNIT, WORKERS, Server, until
 from harness import MIB, bp, case, check, note, same
-from images import image_check, image_info
+from images import image_check, image_info, qemu_img
 from serve_rig import ask
 
 KILLS = 8
@@ -51,6 +52,38 @@ def killed(d):
     guest_rig.judge(d, guest, top, seed, n, 2 * MIB)
 
 
+class Pull:
+    """A server's, which goes on behind what the image had when the server was killed: a pause writes all that was copied."""
+
+    def __init__(self, server, top):
+        self.server, self.top, self.held = server, top, 0
+
+    def _until(self, what, is_so):
+        deadline = time.monotonic() + harness.WAIT
+        while True:
+            job = bp('ctl', '--json', self.server.control, 'info').json()
+            if is_so(job):
+                return job
+            check(time.monotonic() < deadline, f'the pull {what}: {job}')
+            time.sleep(0.05)
+
+    def _is_written(self, job):
+        """The image has all that the pull has passed, whatever its server remembers."""
+        rows = json.loads(qemu_img('map', '-U', '--output=json', '-f', 'qcow2', self.top).out)
+        return job['state'] == 'paused' and all(row['depth'] == 0 for row in rows if row['start'] < job['cur'])
+
+    def replace(self):
+        self.server.replace(harness.blockpull)
+        job = self._until('copies nothing', lambda job: job['bytes']['copied'])
+        check(job['cur'] >= self.held, f'the image held all up to {self.held}, and the pull copies at {job["cur"]}')
+
+    def replace_paused(self):
+        bp('ctl', self.server.control, 'pause')
+        self.held = self._until('does not pause', self._is_written)['cur']
+        check(self.held, 'nothing was pulled')
+        self.replace()
+
+
 @case('a Linux guest writes through kills while its disk is pulled, and then the base goes')
 def pulled(d):
     guest, n = guest_rig.program(d), 300
@@ -59,7 +92,9 @@ def pulled(d):
     server = Server(d, '--pull', '--bandwidth=256k', top)
     server.start(harness.blockpull)
     running = guest_rig.machine(d, guest, f'{seed} {n}')
-    until(running, WORKERS * (n // REPORT), 'WRITTEN', *[lambda: server.replace(harness.blockpull)] * KILLS)
+    pull = Pull(server, top)
+    until(running, WORKERS * (n // REPORT), 'WRITTEN', *[pull.replace_paused, pull.replace] * (KILLS // 2))
+    note(f'{pull.held} bytes were pulled when it was paused last')
     running.until('VERIFIED')
     # The pull ends while the machine runs: a disk whose machine has gone rests, and its pull with it.
     job = bp('ctl', '--json', server.control, 'info').json()
