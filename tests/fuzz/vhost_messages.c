@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Any messages to a session, with descriptors of any kind, and rings that are
- * looked at behind each: no address leads out of memory, and at the end nothing
+ * Any messages to a session, through a socket, with descriptors of any kind, and
+ * rings that are looked at behind each: no address leads out of memory, and at the end nothing
  * is left open. A record is number, flags, length, payload; the flags say which
  * descriptors come with it.
  */
@@ -26,10 +26,13 @@
 
 /* flags of a record: the low bits are the number of descriptors */
 #define RECORD_FDS   3u
-#define RECORD_SHORT 4u  /* they are of a file of one byte */
-#define RECORD_EVENT 8u  /* of no file */
-#define RECORD_ACK   16u /* an answer is wanted */
-#define RECORD_PIPE  32u /* of a socket that holds the guest's first bytes, and then its end */
+#define RECORD_SHORT 4u   /* they are of a file of one byte */
+#define RECORD_EVENT 8u   /* of no file */
+#define RECORD_ACK   16u  /* an answer is wanted */
+#define RECORD_PIPE  32u  /* of a socket that holds the guest's first bytes, and then its end */
+#define RECORD_PARTS 64u  /* it comes in two parts */
+#define RECORD_MANY  128u /* of descriptors there are four times as many */
+#define MAX_FDS      (4 * RECORD_FDS)
 
 static int memory_fd, short_fd, event_fd;
 static struct vhost_chain chain;
@@ -128,40 +131,101 @@ static int open_fd(uint8_t flags, int *other)
 		     F_DUPFD_CLOEXEC, 0);
 }
 
-static size_t say(struct vhost_session *s, const uint8_t *data, size_t size, int answer_fd,
+/* Descriptors come with the first byte. */
+static void send_part(int fd, const void *bytes, size_t len, const int *fds, unsigned n_fds)
+{
+	struct iovec iov = { (void *)bytes, len };
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
+	} control = { 0 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (n_fds) {
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		control.header = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+						   .cmsg_type = SCM_RIGHTS,
+						   .cmsg_len = CMSG_LEN(n_fds * sizeof(int)) };
+		memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
+	}
+	FUZZ_CHECK(sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)len, "a socket takes no message");
+}
+
+/* As a frontend sends it, whole or in two parts. False: the connection is over. */
+static bool receive(struct vhost_channel *channel, const uint8_t *bytes, size_t len, size_t first,
+		    const int *fds, unsigned n_fds, int front_fd, const char **why)
+{
+	enum vhost_received got;
+
+	send_part(front_fd, bytes, first, fds, n_fds);
+	got = vhost_channel_receive(channel, why);
+	if (got == VHOST_NOTHING && first < len) {
+		send_part(front_fd, bytes + first, len - first, NULL, 0);
+		got = vhost_channel_receive(channel, why);
+	}
+	if (got == VHOST_NO_SENSE) {
+		FUZZ_CHECK(n_fds > VHOST_MAX_FDS || vhost_header_wrong(&channel->message.header),
+			   "a message is none");
+		return false;
+	}
+	FUZZ_CHECK(got == VHOST_MESSAGE && channel->message.n_fds == n_fds &&
+			   !memcmp(&channel->message.header, bytes, VHOST_HEADER_LEN) &&
+			   !memcmp(channel->message.payload.bytes, bytes + VHOST_HEADER_LEN,
+				   len - VHOST_HEADER_LEN),
+		   "it is not the message that was sent");
+	return true;
+}
+
+static size_t say(struct vhost_session *s, const uint8_t *data, size_t size, const int *ends,
 		  bool *goes_on)
 {
-	struct vhost_channel channel = { .fd = -1 };
-	struct vhost_message *m = &channel.message;
-	uint8_t flags = data[1];
-	size_t len = data[2] < size - 3 ? data[2] : size - 3;
-	const char *why;
-	int other = -1;
-
-	m->header = (struct vhost_header){
+	struct vhost_channel channel = { .fd = ends[0] };
+	uint8_t flags = data[1], bytes[VHOST_HEADER_LEN + UINT8_MAX];
+	size_t len = data[2] < size - 3 ? data[2] : size - 3, all = VHOST_HEADER_LEN + len;
+	const struct vhost_header header = {
 		data[0], VHOST_VERSION | (flags & RECORD_ACK ? VHOST_NEED_REPLY : 0), len
 	};
-	memcpy(m->payload.bytes, data + 3, len);
-	while (m->n_fds < (flags & RECORD_FDS))
-		m->fds[m->n_fds++] = open_fd(flags, &other);
-	*goes_on = vhost_session_handle(s, m, answer_fd, &why) == VHOST_GO_ON;
+	unsigned n_fds = (flags & RECORD_FDS) * (flags & RECORD_MANY ? 4 : 1);
+	size_t first = flags & RECORD_PARTS ? 1 + data[0] % (all - 1) : all;
+	const char *why = NULL;
+	int other = -1, fds[MAX_FDS];
+
+	memcpy(bytes, &header, VHOST_HEADER_LEN);
+	memcpy(bytes + VHOST_HEADER_LEN, data + 3, len);
+	for (unsigned i = 0; i < n_fds; i++)
+		fds[i] = open_fd(flags, &other);
+	*goes_on = receive(&channel, bytes, all, first, fds, n_fds, ends[1], &why) &&
+		   vhost_session_handle(s, &channel.message, ends[0], &why) == VHOST_GO_ON;
 	FUZZ_CHECK(*goes_on || why, "a connection ends without a word");
 	vhost_channel_done(&channel);
+	for (unsigned i = 0; i < n_fds; i++)
+		close(fds[i]);
 	if (other >= 0)
 		close(other);
 	return 3 + len;
+}
+
+#define N_FREE 16
+
+/* The lowest numbers that no descriptor has. */
+static void find_free(int *numbers)
+{
+	for (unsigned i = 0; i < N_FREE; i++)
+		numbers[i] = dup(event_fd);
+	for (unsigned i = 0; i < N_FREE; i++)
+		close(numbers[i]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct blk_geometry geometry = { .len = 1 << 20, .n_queues = 2, .can_discard = true };
 	struct vhost_session s;
-	int ends[2], lowest;
+	int ends[2], before[N_FREE], after[N_FREE];
 	bool goes_on = true;
 
 	open_files();
-	lowest = dup(event_fd);
-	close(lowest);
+	find_free(before);
 	FUZZ_CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), "no sockets");
 	FUZZ_CHECK(!vhost_session_open(&s, &geometry, &ops, NULL), "no memory");
 	/* The first bytes are the guest's memory: rings, and an in-flight region. */
@@ -173,7 +237,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size -= 1 + len;
 	}
 	while (size >= 3 && goes_on) {
-		size_t used = say(&s, data, size, ends[0], &goes_on);
+		size_t used = say(&s, data, size, ends, &goes_on);
 
 		drop_answers(ends[1]);
 		for (unsigned i = 0; i < geometry.n_queues; i++)
@@ -184,7 +248,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	vhost_session_close(&s);
 	close(ends[0]);
 	close(ends[1]);
-	FUZZ_CHECK(dup(event_fd) == lowest, "a descriptor is left open");
-	close(lowest);
+	find_free(after);
+	FUZZ_CHECK(!memcmp(before, after, sizeof(before)), "a descriptor is left open");
 	return 0;
 }

@@ -133,6 +133,24 @@ static void other_seeds(vhost_seed *put)
 	put("vhost_messages", "slots", s.bytes, s.len);
 }
 
+/* Messages in two parts, some with as many descriptors as one may have, or more. */
+static void part_seeds(vhost_seed *put)
+{
+	struct vhost_table_message table = { 4, 0, { { 0, 4096, USER, 0 } } };
+	struct script s = { .bytes = { 0 }, .len = 1 };
+
+	for (unsigned i = 1; i < 4; i++)
+		table.regions[i] = (struct vhost_region_message){ i * 8192u, 4096, USER + i * 4096u,
+								  i * 4096u };
+	script_u64(&s, VHOST_SET_PROTOCOL_FEATURES, 64, VHOST_PROTOCOL_OFFERED);
+	script_u64(&s, VHOST_SET_FEATURES, 64, VHOST_BIT(VIRTIO_VERSION_1));
+	script_add(&s, VHOST_SET_MEM_TABLE, 64 | 128 | 1, &table, 8 + 4 * 32);
+	script_add(&s, VHOST_GET_QUEUE_NUM, 64, NULL, 0);
+	script_u64(&s, VHOST_SET_VRING_KICK, 64 | 8 | 1, 0);
+	script_add(&s, VHOST_SET_MEM_TABLE, 128 | 3, &table, 8 + 4 * 32);
+	put("vhost_messages", "parts", s.bytes, s.len);
+}
+
 void vhost_seeds(vhost_seed *put)
 {
 	static const struct {
@@ -154,4 +172,5 @@ void vhost_seeds(vhost_seed *put)
 			      VHOST_BIT(VIRTIO_INDIRECT_DESC),
 		      "new");
 	other_seeds(put);
+	part_seeds(put);
 }
