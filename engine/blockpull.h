@@ -316,8 +316,9 @@ enum bpull_open_need {
 	BPULL_OPEN_WRITE = 2, /* one that can be read and written, without O_APPEND */
 	/* Of the file asked for just before, a second open file description that can be read, for
 	 * QEMU's locks. It need not be had (any -errno): the locks are then on the first, and of a
-	 * killed process they may outlive it by the moment that the kernel takes to end its ring.
-	 * Asked for by engines with io_uring only. */
+	 * killed process they outlive it while another process has a copy of that, and by the
+	 * moment that the kernel takes to end its ring. Not asked for by engines with io_uring
+	 * where the file is used past the page cache. */
 	BPULL_OPEN_LOCK = 3,
 };
 

@@ -64,16 +64,21 @@ static struct file *new_file(struct posix_lookup *lk)
 	return &pf->file;
 }
 
+/* The ring may hold the data's description for a while after the process was killed, and with it
+ * the locks: they get one that it never sees. No buffered write outlives the process; a direct one
+ * may, and then the locks must outlive it as well. Threads die with the process, and with them all
+ * that it has open, but of a descriptor that was given others may have copies. */
+static bool wants_lock_fd(const struct posix_lookup *lk, const struct file *file)
+{
+	return lk->how->outlives ? file->io_align == 1 : is_given(lk);
+}
+
 static int lock_file(const struct posix_lookup *lk, struct file *file, bool *unsupported,
 		     struct err *err)
 {
 	char link[64];
 
-	/* The ring may hold the data's description for a while after the process was killed, and
-	 * with it the locks: they get one that it never sees. No buffered write outlives the
-	 * process; a direct one may, and then the locks must outlive it as well. Threads die with
-	 * the process, and with them all that it has open. */
-	if (lk->how->lock != FILE_LOCK_NONE && lk->how->outlives && file->io_align == 1) {
+	if (lk->how->lock != FILE_LOCK_NONE && wants_lock_fd(lk, file)) {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
 		file->lock_fd = is_given(lk) ? posix_given_lock_fd(lk)
 					     : posix_open_fd(link, O_RDONLY | O_NOCTTY, 0);

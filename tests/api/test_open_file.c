@@ -279,7 +279,7 @@ Test(open_file, locks_are_on_a_second_description_where_one_is_given)
 	cr_assert_eq(bpull_disk_open(engine, "top", &o, &disk, &error), 0, "%s", error.message);
 	for (unsigned i = 0; i < give.n; i++)
 		n_locks += give.asked[i].need == BPULL_OPEN_LOCK;
-	cr_expect_eq(n_locks, strcmp(bpull_engine_io_name(engine), "uring") ? 0 : 3);
+	cr_expect_eq(n_locks, 3);
 	cr_expect_eq(scratch_run("qemu-io", "-c", "write 0 512", scratch("top"), NULL), 1,
 		     "the locks are not taken");
 	bpull_disk_close(disk);

@@ -199,8 +199,6 @@ def test_a_file_that_a_program_refuses(chain, engine):
 
 
 def test_what_goes_wrong_with_the_locks_descriptor_is_told(chain, engine):
-    if engine.io != "uring":
-        pytest.skip("no descriptor is asked for the locks")
     plain = opener(chain, [])
 
     def open_file(request):
