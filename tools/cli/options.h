@@ -57,6 +57,15 @@ enum options_value {
 	{                                                                              \
 		"format", required_argument, NULL, 'f'                                 \
 	}
+/* What --help says of OPTIONS_CHAIN, where a verb has no more to say. */
+#define OPTIONS_CHAIN_HELP                                                                     \
+	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"     \
+	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"                   \
+	"  --backing-format FMT format of backing files for which none is recorded;\n"         \
+	"                       'auto': what they look like; FILE=FMT: of one of them,\n"      \
+	"                       repeatable\n"                                                  \
+	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n" \
+	"                       to as NAME, or records so; repeatable\n"
 /* For commands that open bases behind a network. */
 #define OPTIONS_REMOTE                                                                     \
 	{ "allow-remote", required_argument, NULL, OPTIONS_ALLOW_REMOTE },                 \

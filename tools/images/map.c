@@ -30,14 +30,7 @@ static const char map_help[] =
 	"Options:\n"
 	"  --json               as JSON, with the fields of qemu-img map --output=json\n"
 	"  --force-share        take no locks: for images in use; what is read may be\n"
-	"                       half-written\n"
-	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
-	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
-	"  --backing-format FMT format of backing files for which none is recorded;\n"
-	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
-	"                       repeatable\n"
-	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
-	"                       to as NAME, or records so; repeatable\n" OPTIONS_REMOTE_HELP
+	"                       half-written\n" OPTIONS_CHAIN_HELP OPTIONS_REMOTE_HELP
 		OPTIONS_TLS_HELP "  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"

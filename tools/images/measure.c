@@ -29,15 +29,9 @@ static const char measure_help[] =
 	"  --base FILE          for a pull with this --base\n"
 	"  --compress[=TYPE]    for a pull with this --compress\n"
 	"  --json               as JSON\n"
-	"  --force-share        take no locks: for images in use\n"
-	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
-	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
-	"  --backing-format FMT format of backing files for which none is recorded;\n"
-	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
-	"                       repeatable\n"
-	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
-	"                       to as NAME, or records so; repeatable\n" OPTIONS_REMOTE_HELP
-		OPTIONS_TLS_HELP "  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
+	"  --force-share        take no locks: for images in use\n" OPTIONS_CHAIN_HELP
+		OPTIONS_REMOTE_HELP OPTIONS_TLS_HELP
+	"  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
 	"  --no-sandbox         do without the seccomp filter\n"

@@ -21,14 +21,7 @@ static const char resize_help[] =
 	"new one.\n"
 	"\n"
 	"Options:\n"
-	"  -q, --quiet          don't say what was done\n"
-	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
-	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
-	"  --backing-format FMT format of backing files for which none is recorded;\n"
-	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
-	"                       repeatable\n"
-	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
-	"                       to as NAME, or records so; repeatable\n" OPTIONS_REMOTE_HELP
+	"  -q, --quiet          don't say what was done\n" OPTIONS_CHAIN_HELP OPTIONS_REMOTE_HELP
 		OPTIONS_TLS_HELP
 	"  -f, --format FMT     the image's format: raw (must be said), qcow2 or qed\n"
 	"                       (default: detected)\n"

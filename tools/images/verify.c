@@ -30,15 +30,8 @@ static const char verify_help[] =
 	"  --strict             different sizes are a difference\n"
 	"  --json               the result as a JSON line\n"
 	"  -q, --quiet          only the exit code, and errors\n"
-	"  --force-share        take no locks: for images in use\n"
-	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
-	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
-	"  --backing-format FMT format of backing files for which none is recorded;\n"
-	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
-	"                       repeatable\n"
-	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
-	"                       to as NAME, or records so; repeatable\n" OPTIONS_REMOTE_HELP
-	"  --remote-timeout SECONDS\n"
+	"  --force-share        take no locks: for images in use\n" OPTIONS_CHAIN_HELP
+		OPTIONS_REMOTE_HELP "  --remote-timeout SECONDS\n"
 	"                       how long a server may be away before it is an error\n"
 	"                       (default 300)\n" OPTIONS_TLS_HELP OPTIONS_EXPECT_HELP
 	"  -f, --format FMT     A's format: raw, qcow2 or qed (default: detected)\n"

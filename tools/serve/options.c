@@ -63,15 +63,8 @@ static const char serve_help[] =
 	"                       file's, and so on; repeatable\n"
 	"  --snapshot-dir DIR   clients of that socket may have new images made below DIR, and\n"
 	"                       images there written to; repeatable\n"
-	"  --direct             use the image past the page cache (O_DIRECT)\n"
-	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
-	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
-	"  --backing-format FMT format of backing files for which none is recorded;\n"
-	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
-	"                       repeatable\n"
-	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
-	"                       to as NAME, or records so; repeatable\n" OPTIONS_REMOTE_HELP
-	"  --remote-timeout SECONDS\n"
+	"  --direct             use the image past the page cache (O_DIRECT)\n" OPTIONS_CHAIN_HELP
+		OPTIONS_REMOTE_HELP "  --remote-timeout SECONDS\n"
 	"                       how long a server may be away before that is told as an\n"
 	"                       error (default 300)\n"
 	"  --guest-timeout SECONDS\n"
