@@ -89,7 +89,7 @@ enum options_value {
 	"  --tls-certificates DIR\n"                                                          \
 	"                       for nbds: the authority's and our own certificates and key\n" \
 	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"              \
-	"  --tls-user NAME      whose key of that file\n"
+	"  --tls-user NAME      the user of that file whose key is used\n"
 #define OPTIONS_EXPECT_HELP                                                                      \
 	"  --expect [NAME=]MANIFEST\n"                                                           \
 	"                       what the base NAME must hold, or the only one behind a\n"        \
