@@ -96,8 +96,10 @@ struct heads {
 	struct heads_image images[HEADS_IMAGES];
 	unsigned n_images;
 	struct heads_head heads[HEADS_MAX];
-	uint64_t max_len;            /* of each disk at any time */
-	unsigned trying, trying_for; /* a snapshot's image whose call has not returned; or none */
+	uint64_t max_len; /* of each disk at any time */
+	/* The n_trying images from `trying` on are a snapshot's whose call has not returned; or
+	 * none. */
+	unsigned trying, n_trying, trying_for;
 	unsigned n_names;
 	unsigned acting;   /* the process at work */
 	bool was_hurt;     /* by a death or a failure: space may have leaked */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Disks that get snapshots, become longer, begin and end (heads.h). */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/api/images/create.h"
@@ -34,18 +35,19 @@ static unsigned new_image(struct heads *all, unsigned below, uint64_t len,
 
 /* ---- snapshots ---- */
 
-/* What was over is durable, and the image below holds what the disk reads now. */
+/* What was over is durable, and the images below hold what the disk reads now. */
 static void note_taken(struct heads *all, struct heads_head *h)
 {
-	struct heads_image *below = &all->images[h->top];
+	unsigned below[] = { h->top, all->trying };
 	struct model_flush flush;
 	uint8_t *held;
+	bool is_right;
 
-	h->top = all->trying;
+	h->top = all->trying + all->n_trying - 1;
 	h->is_loose = false;
 	h->old_top = HEADS_NONE;
 	all->trying = HEADS_NONE;
-	heads_met.snapshots++;
+	heads_met.snapshots += all->n_trying;
 	if (!heads_run(all, h, false)) /* events of requests that ended before it */
 		return;
 	model_flush_begin(&h->guest.model, &flush);
@@ -54,16 +56,19 @@ static void note_taken(struct heads *all, struct heads_head *h)
 	memset(held, 0xcc, all->max_len);
 	sim_guest_submit(&h->guest, &(struct sim_guest_request){
 					    .kind = SIM_GUEST_READ, .len = h->len, .out = held });
-	below->len = h->len;
-	if (heads_run(all, h, false) && !all->how.faults)
-		below->held = held;
-	else
-		free(held);
+	is_right = heads_run(all, h, false) && !all->how.faults;
+	for (unsigned i = 0; i < all->n_trying; i++) {
+		all->images[below[i]].len = h->len;
+		if (!is_right)
+			continue;
+		all->images[below[i]].held = sim_need(malloc(all->max_len));
+		memcpy(all->images[below[i]].held, held, all->max_len);
+	}
+	free(held);
 }
 
 static void note_refused(struct heads *all, struct heads_head *h, const struct bpull_error *error)
 {
-	struct heads_image *image = &all->images[all->trying];
 	bool is_busy = h->job.runs || h->grow_to;
 
 	heads_met.busy += error->code == -EBUSY;
@@ -73,26 +78,42 @@ static void note_refused(struct heads *all, struct heads_head *h, const struct b
 		     "%s has no snapshot: %d %s", all->images[h->top].name, error->code,
 		     error->message);
 	heads_assert(all, error->message[0], "a snapshot is refused without a word");
-	heads_assert(all, !sim_file_exists(all->machine.sim, image->name) || all->how.faults,
-		     "'%s' was left", image->name);
-	image->is_gone = true;
+	for (unsigned i = all->trying; i < all->trying + all->n_trying; i++) {
+		struct heads_image *image = &all->images[i];
+
+		heads_assert(all,
+			     !sim_file_exists(all->machine.sim, image->name) || all->how.faults,
+			     "'%s' was left", image->name);
+		image->is_gone = true;
+	}
 	all->trying = HEADS_NONE;
 }
 
+/* Now and then two at a time, the second on the first. */
 void heads_snapshot(struct heads *all, struct heads_head *h)
 {
-	struct bpull_create_options create;
-	struct bpull_snapshot s = { .size = sizeof(s), .disk = h->guest.disk, .create = &create };
+	struct bpull_create_options create[2];
+	struct bpull_snapshot s[2];
 	struct bpull_error error;
 	int rc;
 
 	heads_hear_of_ends(all);
 	all->acting = h->process;
-	all->trying = new_image(all, h->top, h->len, &create);
+	all->n_trying = 1 + (all->n_names % 4 == 3);
 	all->trying_for = (unsigned)(h - all->heads);
-	s.path = all->images[all->trying].name;
-	rc = bpull_disk_snapshot(&s, 1, &error);
-	heads_say(all, "snapshot %s of %s: %d %s", s.path, all->images[h->top].name, rc,
+	for (unsigned i = 0; i < all->n_trying; i++) {
+		unsigned below = i ? all->trying : h->top;
+		unsigned image = new_image(all, below, h->len, &create[i]);
+
+		all->trying = i ? all->trying : image;
+		s[i] = (struct bpull_snapshot){ .size = sizeof(s[i]),
+						.disk = h->guest.disk,
+						.path = all->images[image].name,
+						.create = &create[i] };
+	}
+	rc = bpull_disk_snapshot(s, all->n_trying, &error);
+	heads_say(all, "snapshot %s%s%s of %s: %d %s", s[0].path, all->n_trying > 1 ? ", " : "",
+		  all->n_trying > 1 ? s[1].path : "", all->images[h->top].name, rc,
 		  rc ? error.message : "");
 	if (!rc)
 		note_taken(all, h);

@@ -60,14 +60,20 @@ static void judge_old_top(struct heads *all, const struct heads_head *h, struct 
 	heads_kinds_judge(all, h->old_top, left, when, got);
 }
 
-static void judge_trying(struct heads *all, struct sim *left, const char *when, const uint8_t *want)
+static bool is_trying(const struct heads *all, unsigned i)
+{
+	return all->trying != HEADS_NONE && i >= all->trying && i < all->trying + all->n_trying;
+}
+
+static void judge_trying(struct heads *all, unsigned i, struct sim *left, const char *when,
+			 const uint8_t *want)
 {
 	uint8_t *got = sim_need(malloc(all->max_len));
-	const char *name = all->images[all->trying].name;
+	const char *name = all->images[i].name;
 	struct sim_verdict v;
 
-	heads_assert(all, heads_read_image(all, left, all->trying, got, &v), "%s, new '%s': %s",
-		     when, name, v.text);
+	heads_assert(all, heads_read_image(all, left, i, got, &v), "%s, new '%s': %s", when, name,
+		     v.text);
 	heads_assert(all, !memcmp(got, want, all->max_len), "%s, new '%s' reads otherwise", when,
 		     name);
 	free(got);
@@ -129,9 +135,10 @@ static void judge_heads(struct heads *all, struct sim *left, const char *when,
 		judge_head(all, h, left, when, got);
 		if (h->old_top != HEADS_NONE)
 			judge_old_top(all, h, left, when, old);
-		if (all->trying != HEADS_NONE && h == &all->heads[all->trying_for] &&
-		    sim_file_exists(left, all->images[all->trying].name))
-			judge_trying(all, left, when, got);
+		for (unsigned i = 0; i < all->n_images; i++)
+			if (is_trying(all, i) && h == &all->heads[all->trying_for] &&
+			    sim_file_exists(left, all->images[i].name))
+				judge_trying(all, i, left, when, got);
 		if (death && h->died)
 			adopt(all, h, left, got, death == HEADS_CUT);
 	}
@@ -139,17 +146,18 @@ static void judge_heads(struct heads *all, struct sim *left, const char *when,
 	free(old);
 }
 
-/* A snapshot's image, if it is there, is no disk's. */
+/* A snapshot's images, if they are there, are no disk's. */
 static void drop_trying(struct heads *all)
 {
-	struct heads_image *image;
+	for (unsigned i = 0; i < all->n_images; i++) {
+		struct heads_image *image = &all->images[i];
 
-	if (all->trying == HEADS_NONE)
-		return;
-	image = &all->images[all->trying];
-	if (sim_file_exists(all->machine.sim, image->name))
-		sim_file_remove(all->machine.sim, image->name);
-	image->is_gone = true;
+		if (!is_trying(all, i))
+			continue;
+		if (sim_file_exists(all->machine.sim, image->name))
+			sim_file_remove(all->machine.sim, image->name);
+		image->is_gone = true;
+	}
 	all->trying = HEADS_NONE;
 }
 
@@ -161,7 +169,7 @@ void heads_judge(struct heads *all, const struct sim *left, const char *when,
 
 	judge_heads(all, copy, when, death);
 	for (unsigned i = 0; i < all->n_images; i++)
-		if (!all->images[i].is_gone && i != all->trying && !is_top(all, i) &&
+		if (!all->images[i].is_gone && !is_trying(all, i) && !is_top(all, i) &&
 		    (death || i % 3 == sim_n_all_ops(left) % 3))
 			judge_image(all, i, copy, when, got);
 	if (death)
