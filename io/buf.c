@@ -181,6 +181,13 @@ void buf_put(struct buf_pool *pool, void *buf)
 	pool->free_idx[pool->n_free++] = idx;
 }
 
+size_t buf_len(const struct buf_pool *pool, const void *buf)
+{
+	size_t at;
+
+	return pool->pieces[slot_of(pool, buf, &at)] ? pool->piece_len : pool->slot_len;
+}
+
 size_t buf_slot_len(const struct buf_pool *pool)
 {
 	return pool->slot_len;

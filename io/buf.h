@@ -21,6 +21,8 @@ void *buf_get(struct buf_pool *pool);      /* slot_len bytes, content undefined;
  * Returns the buffer to use and to put back, which may be the same. */
 void *buf_shrink(struct buf_pool *pool, void *buf, size_t len);
 void buf_put(struct buf_pool *pool, void *buf); /* NULL is allowed */
+/* Bytes of a buffer that was got, and perhaps shrunk. */
+size_t buf_len(const struct buf_pool *pool, const void *buf);
 size_t buf_slot_len(const struct buf_pool *pool);
 size_t buf_n_free(const struct buf_pool *pool); /* whole slots */
 /* The whole mapping, for io_ops.use_memory. */

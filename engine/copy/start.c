@@ -153,6 +153,13 @@ static uint64_t max_len_on_read(const struct bpull_disk *disk)
 	return MAX(round_down(RUN_MAX_LEN, granule_len), (uint64_t)granule_len);
 }
 
+/* What a run up to guest_end fills of its buffer: the last cluster is written whole, though the
+ * disk may end in it. */
+static size_t filled_len(const struct bpull_disk *disk, uint64_t guest_off, uint64_t guest_end)
+{
+	return round_up(guest_end, disk_overlay(disk)->granule_len) - guest_off;
+}
+
 /* The copy is small, as most are: other readers need the rest of the buffer. */
 static bool begin_on_read(struct bpull_disk *disk, const struct range *range)
 {
@@ -162,7 +169,7 @@ static bool begin_on_read(struct bpull_disk *disk, const struct range *range)
 	if (!buf)
 		return false;
 	if (disk_overlay(disk)->granule_len <= RUN_MAX_LEN)
-		buf = buf_shrink(bufs, buf, range->hi - range->lo);
+		buf = buf_shrink(bufs, buf, filled_len(disk, range->lo, range->hi));
 	if (!begin_run(disk, range->lo, range->hi - range->lo, buf, RUN_ON_READ))
 		return true;
 	buf_put(bufs, buf);
@@ -218,7 +225,7 @@ bool copy_run_extend(struct copy_run *p, uint64_t guest_off, uint64_t end)
 		return false;
 	buf_put(disk->engine->bufs, p->buf);
 	p->len = range.hi - p->guest_off;
-	p->buf = buf_shrink(disk->engine->bufs, buf, p->len);
+	p->buf = buf_shrink(disk->engine->bufs, buf, filled_len(disk, p->guest_off, range.hi));
 	p->taken.end = range.hi;
 	p->lock.len = copy_run_lock_len(p);
 	return true;

@@ -10,6 +10,7 @@
 #include "engine/api/engine.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
+#include "io/buf.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/machine/sim_source.h"
 #include "tests/support/images/build_image.h"
@@ -39,12 +40,10 @@ static struct bpull_disk *disk;
 static uint8_t base[DISK_LEN];
 
 /* An overlay that is empty, and a raw base full of bytes, which is a source. */
-static void open_over(const struct sim_source_how *how, uint32_t flags)
+static void open_image(const struct build_how *top, const struct sim_source_how *how,
+		       uint32_t flags)
 {
-	struct build_how top = { .guest_len = DISK_LEN,
-				 .backing_name = "base",
-				 .backing_format = "raw" };
-	struct build_image image = build_image(&top);
+	struct build_image image = build_image(top);
 	struct bpull_disk_options o = { .size = sizeof(o),
 					.format = BPULL_FORMAT_QCOW2,
 					.flags = BPULL_DISK_GUEST_IO | flags,
@@ -66,6 +65,14 @@ static void open_over(const struct sim_source_how *how, uint32_t flags)
 	cr_assert_eq(rc, 0);
 	rc = bpull_disk_open(engine, SIM_CHAIN_TOP, &o, &disk, &error);
 	cr_assert_eq(rc, 0, "%s", error.message);
+}
+
+static void open_over(const struct sim_source_how *how, uint32_t flags)
+{
+	open_image(&(struct build_how){ .guest_len = DISK_LEN,
+					.backing_name = "base",
+					.backing_format = "raw" },
+		   how, flags);
 }
 
 static void close_it(void)
@@ -274,5 +281,43 @@ Test(readers, a_read_beside_a_write_goes_alone)
 	expect_read(&r);
 	cr_assert_eq(w.error, 0);
 	cr_assert_lt(r.nth, w.nth);
+	close_it();
+}
+
+/* ---- buffers ---- */
+
+/* A short copy has a part of a buffer, and others have the rest. */
+static uint8_t *take_part(void)
+{
+	return buf_shrink(engine->bufs, buf_get(engine->bufs), 4096);
+}
+
+static bool has_copied(void *arg)
+{
+	return is_over(arg) && has_no_run(NULL);
+}
+
+/* It is written as a whole cluster: zeros behind the disk's end. */
+Test(readers, the_copy_of_a_disks_short_end_stays_in_its_buffer)
+{
+	struct build_how top = { .cluster_bits = 18,
+				 .guest_len = 256 * KiB + 8192,
+				 .backing_name = "base",
+				 .backing_format = "raw" };
+	uint8_t *before, *behind;
+	struct request r;
+
+	open_image(&top, &(struct sim_source_how){ .max_delay_ns = MS }, BPULL_DISK_COPY_ON_READ);
+	before = take_part();
+	behind = take_part();
+	cr_assert_gt(behind, before);
+	memset(behind, 0x5a, 4096);
+	buf_put(engine->bufs, before);
+	submit(&r, 256 * KiB);
+	run_to(has_copied, &r);
+	expect_read(&r);
+	for (unsigned i = 0; i < 4096; i++)
+		cr_assert_eq(behind[i], 0x5a, "byte %u of another buffer is %#x", i, behind[i]);
+	buf_put(engine->bufs, behind);
 	close_it();
 }

@@ -7,6 +7,7 @@
  */
 #include "engine/copy/phases/read.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_compress.h"
 #include "io/base.h"
+#include "io/buf.h"
 #include "io/file.h"
 #include "io/io.h"
 
@@ -111,6 +113,8 @@ static void describe_reads(struct copy_run *p)
 	uint8_t *in = p->read.comp_buf;
 	uint32_t covered = 0, in_len;
 
+	/* Behind it are the bytes of another run. */
+	assert(plan->len <= buf_len(p->op.engine->bufs, p->buf));
 	p->read.n_reqs = 0;
 	p->read.has_mark = false;
 	for (unsigned i = 0, n_taken; i < plan->n_parts; i += n_taken) {

@@ -83,6 +83,7 @@ Test(buf, small_ones_share_a_slot)
 			continue;
 		small[i] = buf_shrink(pool, whole, i == 32 ? 64 * KiB + 1 : 64 * KiB - i);
 		cr_assert_eq(buf_n_free(pool), i < 16 ? 2 : i < 32 ? 1 : 0, "%u", i);
+		cr_assert_eq(buf_len(pool, small[i]), i == 32 ? 1 * MiB : 64 * KiB);
 		if (i < 32) /* what was shrunk stays as it is */
 			cr_assert_eq(buf_shrink(pool, small[i], 4096), small[i]);
 		memset(small[i], (int)i, i == 32 ? 1 * MiB : 64 * KiB);
