@@ -274,6 +274,9 @@ def _interrupted(number, frame):
     with _live_lock:
         for process in list(_live):
             kill(process)
+    for pid, _ in _ours():  # one may have begun a moment ago, and be none of those yet
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
     said = f'ended by {signal.Signals(number).name} in: {"; ".join(_running.values())}'
     for stream, text in (1, 'Bail out! ' + said), (2, '\n'.join([said, *(f'it ran: {command}' for command in commands)])):
         with contextlib.suppress(OSError):
@@ -289,17 +292,23 @@ def instrumented():
         return re.search(rb'__[at]san_init', file.read()) is not None
 
 
-def _nothing_left(directory):
-    """Of every process that we started, or that these started, TMPDIR names our directory."""
+def _ours():
+    """(pid, words) of each process that we started, or that these started: its TMPDIR names our directory."""
     token = f'TMPDIR={root}'.encode()
     for pid in filter(str.isdigit, os.listdir('/proc')):
         with contextlib.suppress(OSError):
             with open(f'/proc/{pid}/environ', 'rb') as environ:
-                if token in environ.read().split(b'\0'):
-                    with open(f'/proc/{pid}/cmdline', 'rb') as cmdline:
-                        name = cmdline.read().replace(b'\0', b' ').decode(errors='replace')
-                    os.kill(int(pid), signal.SIGKILL)
-                    raise Failed(f'process {pid} was left behind: {name}')
+                if token not in environ.read().split(b'\0'):
+                    continue
+            with open(f'/proc/{pid}/cmdline', 'rb') as cmdline:
+                yield int(pid), cmdline.read().replace(b'\0', b' ').decode(errors='replace')
+
+
+def _nothing_left(directory):
+    for pid, words in _ours():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        raise Failed(f'process {pid} was left behind: {words}')
     check(not _mounts(), f'mounts left behind: {_mounts()}')
 
 
