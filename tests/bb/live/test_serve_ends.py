@@ -19,6 +19,7 @@ from serve_rig import FIRST, SIZE, Front, disk, end, over, running, serving
 SECTORS_LEN = 4 * KIB  # of a request of our frontend
 CLUSTER = 64 * KIB
 N_SENT = 40  # as many as its ring has room for
+WRITES = 'pwrite64,pwritev,pwritev2'
 
 
 def owned(top):
@@ -44,17 +45,40 @@ def foreground(d):
 
 # ---- SIGTERM ------------------------------------------------------------------------------------
 
+def traced(d, calls, *args, inject=()):
+    """One whose threads make these calls under strace, and its frontend. The tracer ends as it does."""
+    tracer = harness.start(*strace.words(calls, inject, options=['-y'], log=f'{d}/log'), harness.blockpull, 'serve', '--io=threads',
+                           f'--socket-path={d}/s', *args, env=strace.environment())
+    processes.wait_listening(tracer, f'{d}/s')
+    front = Front(d)
+    front.runs()
+    return tracer, front
+
+
+def child(tracer):
+    with open(f'/proc/{tracer.pid}/task/{tracer.pid}/children', encoding='ascii') as children:
+        return int(children.read())
+
+
+def taken(front):
+    n = 0
+    while front.say('get', 0, 0) == '0':
+        n += 1
+    return n
+
+
 @case('SIGTERM with requests in flight: each is done, or is not there; locks and sockets go')
 def in_flight(d):
     top = disk(d)
-    server, front = running(d, f'--control={d}/c', top)
+    server, front = traced(d, WRITES, f'--control={d}/c', top, inject=[f'{WRITES}:delay_enter=500000'])
     for n in range(N_SENT):
         front.do('send', 0, n * CLUSTER // 512, 0x40 + n)
-    end(server)
-    told = 0
-    while front.say('get', 0, 0) == '0':
-        told += 1
+    before = taken(front)
+    os.kill(child(server), signal.SIGTERM)
+    same(harness.finish(server, timeout=20).rc, DONE, 'the server')
+    told = before + taken(front)
     front.dies()
+    check(before < N_SENT, 'none was in flight')
     same([name for name in ('s', 'c') if os.path.lexists(f'{d}/{name}')], [], 'sockets that are left')
     same(image_check(top, 'qcow2'), 0, 'qemu-img check')
     with open(images.flatten(top, 'qcow2', f'{d}/flat'), 'rb') as flat:
@@ -64,7 +88,7 @@ def in_flight(d):
         piece = content[n * CLUSTER:n * CLUSTER + SECTORS_LEN]
         check(piece in (bytes([0x40 + n]) * SECTORS_LEN, bytes([FIRST]) * SECTORS_LEN), f'half of request {n} is there')
         done += piece[0] != FIRST
-    note(f'{told} of {N_SENT} requests were answered')
+    note(f'{before} of {N_SENT} requests were answered before it was told to end, {told} at its end')
     check(done >= told, f'{told} requests were answered, {done} are there')
     images.qemu_io(top, 'qcow2', 'write 0 64k')  # the locks are others' to take
 
@@ -72,14 +96,9 @@ def in_flight(d):
 @case('SIGTERM: what the machine never flushed is durable behind the last write')
 def durable(d):
     top, log = disk(d), f'{d}/log'
-    server = harness.start(*strace.words('pwrite64,pwritev,pwritev2,fdatasync', options=['-y'], log=log), harness.blockpull, 'serve',
-                           '--io=threads', f'--socket-path={d}/s', top, env=strace.environment())
-    processes.wait_listening(server, f'{d}/s')
-    front = Front(d)
-    front.runs()
+    server, front = traced(d, f'{WRITES},fdatasync', top)
     front.do('write', 0, 0, 0x21, answer=0)
-    with open(f'/proc/{server.pid}/task/{server.pid}/children', encoding='ascii') as children:
-        os.kill(int(children.read()), signal.SIGTERM)
+    os.kill(child(server), signal.SIGTERM)
     same(harness.finish(server, timeout=20).rc, DONE, 'the server')
     front.dies()
     with open(log, encoding='utf-8', errors='replace') as lines:
@@ -99,14 +118,9 @@ def twice(d):
     front.dies()
     images.qemu_io(top, 'qcow2', 'read -P 0x21 0 4k')
     # One that can't end, because its files stand still, ends by the second; what was durable is there.
-    server = harness.start(*strace.words('fdatasync', ['fdatasync:delay_enter=4000000'], log=f'{d}/log'), harness.blockpull, 'serve',
-                           '--io=threads', f'--socket-path={d}/s', top, env=strace.environment())
-    processes.wait_listening(server, f'{d}/s')
-    front = Front(d)
-    front.runs()
+    server, front = traced(d, 'fdatasync', top, inject=['fdatasync:delay_enter=4000000'])
     front.do('write', 0, 0, 0x22, answer=0)
-    with open(f'/proc/{server.pid}/task/{server.pid}/children', encoding='ascii') as children:
-        pid = int(children.read())
+    pid = child(server)
     os.kill(pid, signal.SIGTERM)
     time.sleep(0.3)  # an echo comes sooner
     check(server.poll() is None, 'it has ended before its files were durable')
