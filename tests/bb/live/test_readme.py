@@ -103,7 +103,7 @@ def served(d):
     os.rename(boot_disk(d), f'{d}/vm.qcow2')
     qemu_io(f'{d}/base.qcow2', 'qcow2', 'write -P 9 2M 2M')
     lines = Typed(d)
-    server, machine = lines.server('--bandwidth=64k'), lines.machine()  # 2 MiB in half a minute
+    server, machine = lines.server('--bandwidth=8k'), lines.machine()  # 2 MiB in four minutes, so that a slow machine is in time
     wait_for_rows(d, 10)
     lines.client('info')
     lines.client('pause')

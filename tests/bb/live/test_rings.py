@@ -76,7 +76,8 @@ def cache(d, order):
     server, front = running(d, '--io=threads', top, front=('-o', order))
     front.do('write', 0, 0, 1, answer=0)  # its cluster is the image's own from now on
     front.do('flush', 0, answer=0)
-    time.sleep(1)  # the commit behind it is over
+    time.sleep(1)  # a commit behind it begins,
+    front.do('flush', 0, answer=0)  # and is over
     syncs = Syncs(d, server)
     has_byte = order != 'firecracker'
     for on in (1, 0, 1, 0):
