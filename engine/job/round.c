@@ -26,8 +26,11 @@
 #include "io/blocking.h"
 #include "io/io.h"
 
-/* Rounds in one call of process(): other descriptors of the program wait. */
-#define MAX_ROUNDS 64
+/* One call of process() begins no more rounds than these, and none after so long: other descriptors
+ * of the program wait, and so do other threads. Of files in memory each round may copy all that the
+ * buffers take. */
+#define MAX_ROUNDS  64
+#define MAX_CALL_NS UINT64_C(5000000)
 
 /* A completion waits no longer than this for later ones. */
 #define MAX_LATE_NS UINT64_C(150000000)
@@ -132,8 +135,8 @@ static void judge_nothing(struct blocking *blocking)
 
 static void run_rounds(struct bpull_engine *engine)
 {
+	uint64_t now_ns, began_ns = 0;
 	unsigned n, rounds = 0;
-	uint64_t now_ns;
 	bool goes_on;
 
 	io_set_notify(engine->io, false);
@@ -149,6 +152,7 @@ static void run_rounds(struct bpull_engine *engine)
 		n = loop_reap(engine);
 		op_run_ready(engine);
 		now_ns = engine_now_ns();
+		began_ns = rounds ? began_ns : now_ns;
 		if (engine->guests.seen)
 			engine->guests.last_ns = now_ns;
 		engine->guests.seen = false;
@@ -159,7 +163,8 @@ static void run_rounds(struct bpull_engine *engine)
 		    engine_has_ready(engine) || !io_feed(engine->io))
 			engine_submit(engine);
 		goes_on = n || engine_has_ready(engine) || io_has_done(engine->io);
-	} while (goes_on && !engine->loop.has_news && ++rounds < MAX_ROUNDS);
+	} while (goes_on && !engine->loop.has_news && ++rounds < MAX_ROUNDS &&
+		 now_ns - began_ns < MAX_CALL_NS);
 	arm_timer(engine, now_ns);
 	engine->loop.lazy = !goes_on && may_be_late(engine, now_ns);
 	engine->loop.again |= goes_on;

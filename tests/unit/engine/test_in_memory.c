@@ -5,9 +5,12 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "engine/core/disk.h"
 #include "io/base.h"
@@ -179,6 +182,53 @@ Test(in_memory, a_bad_buffer_is_an_error_of_its_own)
 	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 60000), 1);
 	cr_assert_eq(event.error, -EFAULT);
 	expect_all();
+	bpull_engine_close(engine);
+}
+
+static double cpu_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* Runs the job as a program does that has more to do. Returns the longest call's time. */
+static double longest_call(void)
+{
+	struct bpull_event event;
+	double longest = 0;
+	int n;
+
+	do {
+		struct pollfd pfd = { .fd = bpull_engine_fd(engine), .events = POLLIN };
+		double began;
+
+		cr_assert_eq(poll(&pfd, 1, 30000), 1, "the job stands still");
+		began = cpu_ms();
+		n = bpull_engine_process(engine, &event, 1);
+		longest = MAX(longest, cpu_ms() - began);
+	} while (!n);
+	cr_assert_eq(event.status, BPULL_JOB_COMPLETED, "%s", event.message);
+	return longest;
+}
+
+/* Nothing of it takes a wait, and all of it 0.1 s. */
+Test(in_memory, a_job_does_not_keep_the_program)
+{
+	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_READ_HOLES };
+	struct bpull_error error = { 0 };
+	double longest;
+
+	scratch_filled("base.raw", 0, 1);
+	cr_assert_eq(truncate(scratch("base.raw"), 512 * MiB), 0);
+	make_overlay("top.qcow2", BPULL_FORMAT_QCOW2, "base.raw");
+	cr_assert_eq(bpull_engine_open(NULL, &engine, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_disk_open(engine, scratch("top.qcow2"), &o, &disk, &error), 0, "%s",
+		     error.message);
+	cr_assert_eq(bpull_job_start(disk, NULL, &error), 0, "%s", error.message);
+	longest = longest_call();
+	cr_expect_lt(longest, 30, "a call took %.1f ms", longest);
 	bpull_engine_close(engine);
 }
 
