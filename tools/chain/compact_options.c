@@ -146,6 +146,24 @@ static int compact_find_stretch(const struct compact_line *line, struct compact 
 	return 0;
 }
 
+/* Done means that what is in the chain no more may go. */
+static int compact_say_nothing(struct compact_line *line, struct compact *c)
+{
+	const char *name;
+	int rc = chain_files_sync(&c->files, &name);
+
+	if (rc) {
+		say_error("'%s' can't be made durable: %s", name, strerror(-rc));
+		return EXIT_CODE_FAILED;
+	}
+	if (!line->options.line.quiet && !line->options.line.json)
+		say_note("%s: its chain has %u %s; there is nothing to compact", c->path,
+			 c->files.n, c->files.n == 1 ? "file" : "files");
+	if (line->options.line.json)
+		compact_json_nothing(c);
+	return EXIT_CODE_DONE;
+}
+
 static int compact_with_files(struct compact_line *line, struct compact *c)
 {
 	bool found;
@@ -153,14 +171,7 @@ static int compact_with_files(struct compact_line *line, struct compact *c)
 
 	if (code)
 		return code;
-	if (found)
-		return compact_images(c, &line->options);
-	if (!line->options.line.quiet && !line->options.line.json)
-		say_note("%s: its chain has %u %s; there is nothing to compact", c->path,
-			 c->files.n, c->files.n == 1 ? "file" : "files");
-	if (line->options.line.json)
-		compact_json_nothing(c);
-	return EXIT_CODE_DONE;
+	return found ? compact_images(c, &line->options) : compact_say_nothing(line, c);
 }
 
 static int compact_run(struct command_line *line)

@@ -7,8 +7,10 @@
 #include "tools/chain/files.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int chain_files_add(struct chain_files *files, const struct bpull_layer_info *layer,
 			   const char *link)
@@ -62,6 +64,28 @@ void chain_files_free(struct chain_files *files)
 		free(files->list[i].link);
 	}
 	free(files->list);
+}
+
+static int chain_files_sync_one(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int rc = fd < 0 || fsync(fd) ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+int chain_files_sync(const struct chain_files *files, const char **name)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < files->n; i++) {
+		*name = files->list[i].path;
+		if (files->list[i].is_here)
+			rc = chain_files_sync_one(*name);
+	}
+	return rc;
 }
 
 int chain_files_find_same(const struct chain_files *files, const struct stat *st)

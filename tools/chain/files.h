@@ -27,6 +27,9 @@ struct chain_files {
 int chain_files_open(struct chain_files *files, const char *image,
 		     const struct bpull_disk_options *how, struct bpull_error *error);
 void chain_files_free(struct chain_files *files);
+/* Makes each file's content durable: its links may be what a process has written that was killed
+ * before it could do so. 0, or -errno, and *name is the file that it is about. Blocks. */
+int chain_files_sync(const struct chain_files *files, const char **name);
 /* The file that a name leads to, or that an image records by it; -1: none. */
 int chain_files_find(const struct chain_files *files, const char *name);
 /* One of them is the file that `st` tells of; -1: none. */

@@ -13,6 +13,7 @@ import time
 
 import harness
 import images
+import strace
 from chains import Chain
 from harness import DONE, FAILED, KIB, LOCKED, MIB, REFUSED, USAGE, Failed, bp, case, check, refused, same
 from heads import Heads, child, ladder, names_of_chain
@@ -83,6 +84,19 @@ def keep(d):
         same(sorted(os.path.basename(p) for p in line['dropped']), sorted(set(before) - set(wanted.split())), 'dropped')
         heads.judge(f'after --keep {n}')
     check('nothing to compact' in bp('compact', '--keep', 1, paths[0]).err, 'it does not say that there is nothing to do')
+
+
+@case('nothing to compact: each file is made durable first, as an earlier call may have been killed before it was')
+def nothing(d):
+    paths = ladder(d, 2)
+    line = [harness.blockpull, 'compact', '--keep', len(paths), paths[0]]
+    result, lines = strace.run(*line, options=['-y'], trace='fsync')
+    same((result.rc, 'nothing to compact' in result.err), (DONE, True), str(result))
+    for path in paths:
+        check(any(f'<{os.path.realpath(path)}>' in line for line in lines), f'{path} was not synced: {lines}')
+    result, _ = strace.run(*line, inject=['fsync:error=EIO'])
+    same(result.rc, FAILED, str(result))
+    check("can't be made durable" in result.err, str(result))
 
 
 @case('qcow2 of version 2', 'qcow2', 'compat=0.10')
