@@ -29,6 +29,7 @@
 #include "engine/job/chain/dropped.h"
 #include "engine/job/chain/node.h"
 #include "engine/job/compression.h"
+#include "engine/job/idle.h"
 #include "engine/job/job.h"
 #include "engine/job/progress/left.h"
 #include "engine/job/round.h"
@@ -227,7 +228,9 @@ static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o,
 
 	if (rc)
 		err_set(err, rc, "out of memory");
-	else if (!refuse_is_idle(disk, disk->chain->pull_to))
+	else if (refuse_is_idle(disk, disk->chain->pull_to))
+		rc = idle_make_durable(disk, err);
+	else
 		rc = prepare_image(disk, o, err);
 	/* A guest may have written meanwhile. */
 	if (!rc && disk->poisoned) {
