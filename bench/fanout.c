@@ -25,7 +25,7 @@ const char fanout_help[] =
 	"Pulls many overlays on one base: how much is read of the base, and how long does it\n"
 	"take? By one engine, of a source that counts; by a process for each overlay, of the\n"
 	"same source; by one engine, of a file and with O_DIRECT; and beside that plain copies\n"
-	"of the base.\n"
+	"of the base, by io_uring and O_DIRECT where the kernel allows that.\n"
 	"\n"
 	"Options:\n"
 	"  --format FORMAT    of the overlays: qcow2 (default) or qed\n"
@@ -167,6 +167,11 @@ static struct json_object *fanout_json_way(const struct fanout_bench *b, enum fa
 	return object;
 }
 
+static const char *fanout_copies_name(const struct fanout_bench *b)
+{
+	return b->f.copies == COPIES_REF ? "io_uring and O_DIRECT" : "pread() and pwrite()";
+}
+
 static int fanout_print_json(const struct fanout_bench *b)
 {
 	struct json_object *head = machine_head("fanout"), *o = json_object_new_object(),
@@ -178,6 +183,7 @@ static int fanout_print_json(const struct fanout_bench *b)
 	json_object_object_add(o, "data_bytes", json_object_new_uint64(b->f.data_len));
 	json_object_object_add(o, "delay_ms", json_object_new_uint64(b->f.delay_ns / 1000000));
 	json_object_object_add(o, "rounds", json_object_new_uint64(b->rounds));
+	json_object_object_add(o, "copies", json_object_new_string(fanout_copies_name(b)));
 	json_object_object_add(head, "options", o);
 	for (unsigned way = 0; way < FANOUT_N_WAYS; way++)
 		json_object_object_add(all, fanout_ways[way], fanout_json_way(b, way, unit_ns));
@@ -190,9 +196,11 @@ static void fanout_print_text(const struct fanout_bench *b)
 	char size[SIZE_TEXT_CAP];
 	uint64_t unit_ns = fanout_summarize(b, FANOUT_COPIES).timed.median_ns;
 
-	printf("%llu overlays (%s) on a base of %s, %llu rounds; seconds until durable\n",
+	printf("%llu overlays (%s) on a base of %s, %llu rounds; seconds until durable; copies by "
+	       "%s\n",
 	       (unsigned long long)b->f.n_images, bpull_format_name(b->f.format),
-	       size_text(b->f.data_len, size), (unsigned long long)b->rounds);
+	       size_text(b->f.data_len, size), (unsigned long long)b->rounds,
+	       fanout_copies_name(b));
 	printf("  %-10s %8s %8s %8s %9s %8s %12s %8s\n", "", "min", "median", "max", "x copies",
 	       "CPU s", "x base read", "reads");
 	for (unsigned way = 0; way < FANOUT_N_WAYS; way++) {
@@ -222,6 +230,7 @@ int fanout_main(int argc, char **argv)
 	if (!code)
 		code = place_enter(b.dir,
 				   (b.f.n_images + 1) * (b.f.data_len + (2 << 20)) + (64 << 20));
+	b.f.copies = copies_best();
 	if (!code)
 		code = fanout_make(&b.f);
 	for (uint64_t i = 0; i < b.rounds * FANOUT_N_WAYS && !code; i++)

@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "bench/rig/copies.h"
 #include "bench/rig/timed.h"
 #include "engine/blockpull.h"
 
@@ -18,7 +19,7 @@ enum fanout_way {
 	FANOUT_TOGETHER, /* pulls of one engine; the base is a source that counts */
 	FANOUT_APART,    /* pulls of a process each, of the same source */
 	FANOUT_DIRECT,   /* pulls of one engine; the base is a file, written is with O_DIRECT */
-	FANOUT_COPIES,   /* plain copies of the base with O_DIRECT, a process each */
+	FANOUT_COPIES,   /* plain copies of the base, a process each */
 	FANOUT_N_WAYS
 };
 
@@ -27,6 +28,7 @@ struct fanout {
 	uint64_t n_images;
 	uint64_t data_len; /* of the base, whole MiB */
 	uint64_t delay_ns; /* each answer of the source takes */
+	enum copies_method copies;
 };
 
 struct fanout_cost {

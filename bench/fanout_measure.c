@@ -142,7 +142,7 @@ static int fanout_pull(const struct fanout_work *w)
 static int fanout_copy(const struct fanout_work *w)
 {
 	char name[16];
-	struct copies_job job = { .method = COPIES_REF, .from = "base", .to = name };
+	struct copies_job job = { .method = w->f->copies, .from = "base", .to = name };
 	int code;
 
 	fanout_image_name(name, w->from);

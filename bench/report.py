@@ -368,7 +368,8 @@ def show_fanout(result):
              for n, w in ways.items()]
     return section(
         f"Fan-out: {o['images']} overlays ({o['format']}) on one base" + (f": {o['base']}" if "base" in o else ""),
-        dim(f"A base of {size(o['data_bytes'])}, whose answers take {o['delay_ms']} ms, {o['rounds']} rounds; until all is durable"),
+        dim(f"A base of {size(o['data_bytes'])}, whose answers take {o['delay_ms']} ms, {o['rounds']} rounds; until all is durable" +
+            (f"; plain copies by {o['copies']}" if "copies" in o else "")),
         bars(times, "seconds", left=170), "<h3>Bytes read of the base, in its length</h3>", bars(reads, "x base", left=170),
         table(["", "min s", "median s", "max s", f"x {NAMES[o.get('unit', 'copies')]}", "CPU s", "read", "x base"], cells))
 

@@ -214,6 +214,10 @@ def fanouts():
             (run,) = way["runs"]
             assert 0 < run["first_seconds"] <= run["seconds"] == way["median_seconds"], run
         assert result["ways"]["together"]["runs"][0]["reads"] * 3 < result["ways"]["apart"]["runs"][0]["reads"], result
+    without = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bb", "without_uring.py")
+    done = subprocess.run([sys.executable, without, bench_exe, "fanout", "--images", "2", "--data", "2M", "--json"], capture_output=True, text=True)
+    if done.returncode != 99:  # it may set no filter
+        assert json.loads(done.stdout)["options"]["copies"] == "pread() and pwrite()", done
     assert "x base read" in ours("fanout", "--images", "1", "--data", "2M", "--rounds", "2", "--delay", "1")
     assert "free" in ours("fanout", "--images", "256", "--data", "64G", code=7)
 

@@ -138,6 +138,16 @@ static int copies_open(struct copy *c, int is_direct)
 	return 0;
 }
 
+enum copies_method copies_best(void)
+{
+	struct io_uring ring;
+
+	if (io_uring_queue_init(1, &ring, 0) < 0)
+		return COPIES_CEILING;
+	io_uring_queue_exit(&ring);
+	return COPIES_REF;
+}
+
 int copies_run(const struct copies_job *job, const char **what)
 {
 	struct copy c = { .job = job, .what = what, .from = -1, .to = -1 };

@@ -22,6 +22,9 @@ struct copies_job {
 	void *opaque;
 };
 
+/* The best of them that this kernel allows: where a sandbox forbids io_uring there is one. */
+enum copies_method copies_best(void);
+
 /* Copies until all is durable. 0 or -errno, and *what is what failed. */
 int copies_run(const struct copies_job *job, const char **what);
 
