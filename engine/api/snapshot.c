@@ -187,6 +187,8 @@ static int make_all(struct snapshots *all, struct err *err)
 			rc = refuse_opening(&all->tops[i], err);
 		if (!rc)
 			rc = refuse_geometry(&all->tops[i], err);
+		if (!rc)
+			rc = snapshot_top_refuse_depth(&all->tops[i], err);
 	}
 	engine_yields_begin(&yields, all->engine);
 	for (unsigned i = 0; !rc && i < all->n; i++)

@@ -219,20 +219,27 @@ static int make_ready(struct snapshot_top *s, const struct file *made, struct er
 	return rc;
 }
 
+int snapshot_top_refuse_depth(const struct snapshot_top *s, struct err *err)
+{
+	unsigned n = s->disk->chain->n_layers;
+	struct shown shown;
+
+	for (const struct snapshot_top *lower = s->lower; lower; lower = lower->lower)
+		n++;
+	if (n <= CHAIN_MAX_DEPTH)
+		return 0;
+	return err_set(err, -ELOOP, "%s: it has too many images below it: shorten the chain first",
+		       file_show(disk_overlay(s->disk)->file, &shown));
+}
+
 int snapshot_top_make(struct snapshot_top *s, struct err *err)
 {
 	struct file *made = NULL;
-	struct shown shown;
-	unsigned n = s->disk->chain->n_layers;
-	int rc = 0;
+	int rc = snapshot_top_refuse_depth(s, err);
 
+	if (rc)
+		return rc;
 	s->old = disk_overlay(s->disk);
-	for (const struct snapshot_top *lower = s->lower; lower; lower = lower->lower)
-		n++;
-	if (n > CHAIN_MAX_DEPTH)
-		return err_set(err, -ELOOP,
-			       "%s: it has too many images below it: shorten the chain first",
-			       file_show(s->old->file, &shown));
 	if (!is_existing(s))
 		rc = write_new(s, &made, err);
 	if (!rc)

@@ -30,6 +30,9 @@ struct snapshot_top {
 	struct layer *under; /* of the lowest one: `old` as a backing file; or NULL */
 };
 
+/* -ELOOP: the chain would be too long with it. snapshot_top_make() asks again, as other threads may
+ * have made it longer. */
+int snapshot_top_refuse_depth(const struct snapshot_top *s, struct err *err);
 /* Makes the new overlay durable, and opens it. On error snapshot_top_drop() takes back what was
  * done. Others may use the disk meanwhile. Blocks. */
 int snapshot_top_make(struct snapshot_top *s, struct err *err);

@@ -81,6 +81,37 @@ Test(snapshot, a_chain_that_is_too_long)
 	bpull_disk_close(disk);
 }
 
+static void count_made(void *n)
+{
+	++*(unsigned *)n;
+}
+
+/* Each one is synced several times: to make hundreds for nothing takes seconds. */
+Test(snapshot, none_is_made_of_a_call_s_that_would_be_too_many)
+{
+	enum {
+		TOO_MANY = 256
+	};
+	struct bpull_disk *disk = snap_open("top", 0);
+	static struct bpull_snapshot all[TOO_MANY];
+	static char names[TOO_MANY][600];
+	unsigned n_made = 0;
+	struct bpull_create_options create = { .size = sizeof(create),
+					       .creating = count_made,
+					       .user_data = &n_made };
+
+	for (unsigned i = 0; i < TOO_MANY; i++) {
+		snprintf(names[i], sizeof(names[i]), "%s.%u", scratch("n"), i);
+		all[i] = (struct bpull_snapshot){
+			.size = sizeof(all[i]), .disk = disk, .path = names[i], .create = &create
+		};
+	}
+	cr_expect_eq(bpull_disk_snapshot(all, TOO_MANY, &error), -ELOOP, "%s", error.message);
+	cr_expect_eq(n_made, 0, "%u were made", n_made);
+	cr_expect_eq(scratch_n_files(), 2);
+	bpull_disk_close(disk);
+}
+
 Test(snapshot, options_that_do_not_go_with_it)
 {
 	struct bpull_create_options create = { .size = sizeof(create) };
