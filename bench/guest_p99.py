@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 import report
-from nbd_guest import ended, wait_until
+from nbd_guest import ended, latency_of, wait_until
 from scenarios import MIB, run
 
 EACH_US = 100  # what a request takes beside its bytes
@@ -73,9 +73,7 @@ def load(args):
     if done.returncode:
         sys.exit(f"guest_p99: fio: {done.stderr.strip() or done.stdout[-400:]}")
     read = json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]["read"]
-    at = read["clat_ns"]["percentile"]
-    return {"iops": read["iops"], "p50_ns": at["50.000000"], "p90_ns": at["90.000000"], "p99_ns": at["99.000000"],
-            "p999_ns": at["99.900000"], "max_ns": read["clat_ns"]["max"]}
+    return {"iops": read["iops"], **latency_of(read)}
 
 
 def one_run(args, *words):
