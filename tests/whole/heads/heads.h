@@ -22,6 +22,7 @@
 
 #define HEADS_MAX       4
 #define HEADS_IMAGES    200
+#define HEADS_OLD_LINKS 8
 #define HEADS_PROCESSES 3
 #define HEADS_FOUND     42 /* exit code: a planted bug was found */
 #define HEADS_NONE      UINT32_MAX
@@ -39,6 +40,9 @@ struct heads_image {
 	char name[24];
 	enum image_format format;
 	unsigned below;     /* what its link leads to, as the last one to write it is sure of */
+	/* What it led to before processes that were killed wrote it: a power cut may bring one of
+	 * them back. */
+	unsigned old_links[HEADS_OLD_LINKS], n_old_links;
 	uint64_t len;       /* of its disk; 0: not known */
 	uint8_t *held;      /* len bytes; NULL: a head's, or not known */
 	char data[28];      /* its external data file, or "" */
@@ -126,6 +130,10 @@ unsigned heads_image_add(struct heads *all, const char *name, enum image_format 
 void heads_image_forget(struct heads *all, unsigned i);
 /* `image` is `top`, or its links lead there. */
 bool heads_reads(const struct heads *all, unsigned top, unsigned image);
+/* A process that was killed has written the image's link, which led to below before. */
+void heads_link_loosen(struct heads *all, unsigned image);
+/* The machine is what a power cut left: the links are what they are. */
+void heads_links_settle(struct heads *all);
 /* The images from top down; how many. */
 unsigned heads_chain(const struct heads *all, unsigned top, unsigned *out);
 /* Whether another disk has an image open. A job that is at its end may have closed what the

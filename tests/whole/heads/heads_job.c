@@ -254,6 +254,10 @@ static void pivot(struct heads *all, struct heads_head *h, const struct bpull_ev
 	heads_assert(all, !event->message[0] || all->how.faults || all->how.room, "%s",
 		     event->message);
 	h->top = h->job.base;
+	/* What is written to that one from now on its bitmaps don't say, as those of any image
+	 * whose backing file is written to. */
+	free(all->images[old].mapped);
+	all->images[old].mapped = NULL;
 	all->images[h->top].len = h->len;
 	h->old_top = is_stale || h->grow_to ? HEADS_NONE : old;
 	heads_met.active++;
@@ -264,8 +268,10 @@ static void completed(struct heads *all, struct heads_head *h, const struct bpul
 	const struct heads_job *job = &h->job;
 	unsigned chain[HEADS_IMAGES];
 
-	if (job->linker != HEADS_NONE)
+	if (job->linker != HEADS_NONE) {
 		all->images[job->linker].below = job->link;
+		all->images[job->linker].n_old_links = 0; /* done means durable */
+	}
 	if (job->kind == HEADS_COMMIT && job->top == h->top)
 		pivot(all, h, event);
 	else if (job->kind == HEADS_COMMIT)
@@ -350,6 +356,8 @@ void heads_job_died(struct heads *all, struct heads_head *h, const struct sim *s
 		heads_assert(all, is == all->images[job->linker].below || is == job->link,
 			     "the link of %s leads to %s", name_of(all, job->linker),
 			     name_of(all, is));
+		if (is != all->images[job->linker].below)
+			heads_link_loosen(all, job->linker);
 		all->images[job->linker].below = is;
 	}
 	if (job->runs && job->kind == HEADS_COMMIT) {

@@ -307,6 +307,10 @@ void heads_cut(struct heads *all)
 	sim_free(all->machine.sim);
 	all->machine.sim = left;
 	all->n_broken = 0;
+	heads_links_settle(all);
 	note_deaths(all, left);
+	/* What is there now stays. */
+	for (unsigned i = 0; i < all->n_images; i++)
+		all->images[i].n_old_links = 0;
 	heads_judge(all, left, "after a power cut", HEADS_CUT);
 }

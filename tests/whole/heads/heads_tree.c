@@ -117,6 +117,33 @@ uint64_t heads_len_of(const struct heads *all, const struct sim *sim, unsigned i
 	return of->format == IMAGE_QCOW2 ? be64(len) : le64(len);
 }
 
+void heads_link_loosen(struct heads *all, unsigned image)
+{
+	struct heads_image *of = &all->images[image];
+
+	heads_assert(all, of->n_old_links < HEADS_OLD_LINKS, "too many old links of '%s'",
+		     of->name);
+	of->old_links[of->n_old_links++] = of->below;
+}
+
+void heads_links_settle(struct heads *all)
+{
+	for (unsigned i = 0; i < all->n_images; i++) {
+		struct heads_image *image = &all->images[i];
+		unsigned is, n = 0;
+
+		if (image->is_gone || !image->n_old_links)
+			continue;
+		is = heads_link_of(all, all->machine.sim, i);
+		while (is != image->below && n < image->n_old_links && image->old_links[n] != is)
+			n++;
+		heads_assert(all, n < image->n_old_links, "the link of '%s' leads elsewhere",
+			     image->name);
+		image->below = is;
+		image->n_old_links = 0;
+	}
+}
+
 /* ---- locks ---- */
 
 /* Disks that have the image open below their top: those of one process share it, if it has no data
@@ -193,6 +220,9 @@ static bool any_is_loose(const struct heads *all)
 {
 	for (const struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
 		if (h->is_used && h->is_loose)
+			return true;
+	for (unsigned i = 0; i < all->n_images; i++)
+		if (!all->images[i].is_gone && all->images[i].n_old_links)
 			return true;
 	return false;
 }
