@@ -42,6 +42,7 @@ static bool start(enum bpull_io io)
 	make_overlay("top.qcow2", BPULL_FORMAT_QCOW2, "base.raw");
 	cr_assert_eq(bpull_disk_open(engine, scratch("top.qcow2"), &o, &disk, &error), 0, "%s",
 		     error.message);
+	disk_overlay(disk)->data->now.always = false; /* wherever the scratch directory lies */
 	return true;
 }
 

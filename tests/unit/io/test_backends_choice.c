@@ -184,6 +184,7 @@ static int refused_later(int error)
 		return 77;
 	if (opener->create(opener, scratch("disk"), &file, NULL))
 		return 1;
+	file->now.always = false; /* wherever the scratch directory lies */
 	if (seccomp_deny(SYS_io_uring_enter, -1, error))
 		return 77;
 	for (unsigned i = 0; i < N; i++) {
