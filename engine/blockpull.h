@@ -1154,7 +1154,7 @@ BPULL_API int bpull_create(const char *path, const struct bpull_create_options *
 
 enum bpull_snapshot_flags {
 	/* `path` is an image already: without data, as long as the disk, and its link leads to the
-	 * disk's image. Of `create` only the format may be given. */
+	 * image that it is to lie on. Of `create` only the format may be given. */
 	BPULL_SNAPSHOT_EXISTING = 1 << 0,
 };
 
@@ -1172,9 +1172,9 @@ struct bpull_snapshot {
 	uint32_t flags; /* enum bpull_snapshot_flags */
 	/* With EXISTING, and of a disk whose files the program opened, which needs it: opens as
 	 * bpull_disk_options.open_file does, first the new overlay (path), then, to be read, the
-	 * name that it records, which must be that of the disk's image: that is shown by any
-	 * descriptor of the same file. Called with open_opaque on the caller's thread, only inside
-	 * the call; must not call us. NULL: names are opened. */
+	 * name that it records, which must be that of the image it is to lie on: that is shown
+	 * by any descriptor of the same file. Called with open_opaque on the caller's thread, only
+	 * inside the call; must not call us. NULL: names are opened. */
 	int (*open_file)(void *open_opaque, const struct bpull_open_request *request);
 	void *open_opaque; /* -EINVAL without open_file */
 };
