@@ -156,10 +156,19 @@ static bool may_refuse(const struct heads *all, int rc, const char *why)
 	       (all->how.room && rc == -ENOSPC);
 }
 
+/* Nothing that was asked for before can change a file meanwhile, in no process. */
+static bool is_still(const struct heads *all)
+{
+	for (unsigned p = 0; p < HEADS_PROCESSES; p++)
+		if (all->engines[p] && all->engines[p]->io->n_in_flight)
+			return false;
+	return !all->was_hurt;
+}
+
 void heads_start_job(struct heads *all, struct heads_head *h)
 {
 	enum heads_use use;
-	bool is_busy, is_still;
+	bool is_busy, was_still;
 	struct bpull_job_options o;
 	struct bpull_error error = { 0 };
 	struct heads_job job;
@@ -179,7 +188,7 @@ void heads_start_job(struct heads *all, struct heads_head *h)
 		job.runs = true;
 		h->job = job;
 	}
-	is_still = !all->was_hurt && !all->engines[h->process]->io->n_in_flight;
+	was_still = is_still(all);
 	before = sim_pull_hash_all(all->machine.sim);
 	rc = bpull_job_start(h->guest.disk, &o, &error);
 	heads_say(all, "%s: %s of %s into %s, link of %s%s: %d %s", name_of(all, h->top),
@@ -199,7 +208,7 @@ void heads_start_job(struct heads *all, struct heads_head *h)
 		     "%s: a %s of %s into %s starts: %d %s", name_of(all, h->top), kind_name(&job),
 		     name_of(all, job.top), name_of(all, job.base), rc, error.message);
 	heads_assert(all, !rc || error.message[0], "a job is refused without a word");
-	heads_assert(all, !rc || !is_still || before == sim_pull_hash_all(all->machine.sim),
+	heads_assert(all, !rc || !was_still || before == sim_pull_hash_all(all->machine.sim),
 		     "a job is refused, and files have changed: %s", error.message);
 	if (!is_busy)
 		h->job.runs = !rc;
@@ -289,9 +298,13 @@ static void judge_link(struct heads *all, const struct heads_job *job,
 {
 	unsigned is;
 
-	if (job->linker == HEADS_NONE || strstr(event->message, "can't be known"))
+	if (job->linker == HEADS_NONE)
 		return;
 	is = heads_link_of(all, all->machine.sim, job->linker);
+	if (strstr(event->message, "can't be known") && is == job->link) {
+		heads_link_loosen(all, job->linker);
+		all->images[job->linker].below = is;
+	}
 	heads_assert(all, is == all->images[job->linker].below,
 		     "status %d, and the link of %s leads to %s instead of %s", (int)event->status,
 		     name_of(all, job->linker), name_of(all, is),
