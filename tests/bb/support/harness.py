@@ -274,13 +274,13 @@ def _interrupted(number, frame):
     with _live_lock:
         for process in list(_live):
             kill(process)
-    for pid, _ in _ours():  # one may have begun a moment ago, and be none of those yet
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
     said = f'ended by {signal.Signals(number).name} in: {"; ".join(_running.values())}'
     for stream, text in (1, 'Bail out! ' + said), (2, '\n'.join([said, *(f'it ran: {command}' for command in commands)])):
         with contextlib.suppress(OSError):
             os.write(stream, text.encode() + b'\n')
+    for pid, _ in _ours():  # one may have begun a moment ago, and be none of those yet
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
     _clean_up()
     os._exit(128 + number)
 
