@@ -295,8 +295,9 @@ static void dispatch(struct bpull_virt *virt, const struct bpull_event *event)
 	bpull_job_get_info(d->disk, &info);
 	call_all(virt, d->path, (int)info.type, event->status);
 	pthread_mutex_lock(&virt->mutex);
-	/* Another pull may run already; a callback may have started it. */
-	d->is_over |= event->status != BPULL_JOB_READY && !d->attached && !virt_runs(d->disk);
+	/* Another job may run already; a callback may have started it. */
+	if (event->status != BPULL_JOB_READY && !d->attached)
+		d->is_over |= !--d->n_jobs;
 	virt->dispatched = NULL;
 	pthread_mutex_unlock(&virt->mutex);
 	virt_put(virt, d);

@@ -25,6 +25,7 @@ struct virt_disk {
 	bool is_over;    /* the last call that uses it closes it */
 	bool is_gone;    /* detached: calls don't find it any more */
 	unsigned n_used; /* calls that use it now */
+	unsigned n_jobs; /* started by calls, and their ends not dispatched; not of one attached */
 };
 
 struct callback {

@@ -67,10 +67,15 @@ int virt_start(struct bpull_virt *virt, const char *path, const struct bpull_job
 		d = open_disk(virt, path, real_path, error);
 	if (!d)
 		return -1;
+	/* Counted before it starts: it may be over before that call returns. */
+	pthread_mutex_lock(&virt->mutex);
+	d->n_jobs += !d->attached;
+	d->is_over = false;
+	pthread_mutex_unlock(&virt->mutex);
 	rc = bpull_job_start(d->disk, options, error);
 	pthread_mutex_lock(&virt->mutex);
-	/* The dispatcher may just have marked the disk over, for the job before this one. */
-	d->is_over = !d->attached && !virt_runs(d->disk) && rc;
+	if (rc)
+		d->is_over = !d->attached && !--d->n_jobs;
 	pthread_mutex_unlock(&virt->mutex);
 	virt_put(virt, d);
 	return rc ? -1 : 0;
