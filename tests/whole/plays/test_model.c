@@ -113,14 +113,14 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 		first, first + n_seeds - 1, play_met.completed, play_met.canceled, n_states);
 }
 
-#define N_PLAYS         7000
-#define N_PLAYS_CUT     2500
+#define N_PLAYS         4500
+#define N_PLAYS_CUT     2000
 #define N_PLAYS_SPACE   2500
 #define N_PLAYS_BASE    2000
 #define N_PLAYS_SHAPES  160
 #define N_PLAYS_LATE    400
 #define N_PLAYS_TYPES   800
-#define N_PLAYS_GROW    800
+#define N_PLAYS_GROW    400
 #define N_PLAYS_SOURCES 300
 
 Test(model, guests_1)
