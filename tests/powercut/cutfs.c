@@ -12,11 +12,8 @@
  * Logging on a block device (dm-log-writes) was rejected: it needs root, a
  * kernel module and a file system in between that hides lost barriers.
  */
-#define FUSE_USE_VERSION 31
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fuse3/fuse.h>
 #include <linux/falloc.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -24,8 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "tests/support/flat_dir.h"
 
 /* One record: this, then payload_len bytes. The reader knows the layout: "<cxxxiQQQQ". */
 struct record {
@@ -41,7 +39,6 @@ struct record {
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static FILE *log_file;
 static uint64_t n_requests;
-static int dir_fd;
 
 static void log_put(const struct record *r, const void *payload)
 {
@@ -77,22 +74,13 @@ static int log_end(uint64_t number, uint64_t file, int result)
 	return result;
 }
 
-static const char *below(const char *path)
-{
-	return path[1] ? path + 1 : ".";
-}
-
 static uint64_t inode_of(int fd, const char *path)
 {
 	struct stat st;
-	int rc = fd >= 0 ? fstat(fd, &st) : fstatat(dir_fd, below(path), &st, AT_SYMLINK_NOFOLLOW);
+	int rc = fd >= 0 ? fstat(fd, &st)
+			 : fstatat(flat_dir_fd, flat_below(path), &st, AT_SYMLINK_NOFOLLOW);
 
 	return rc ? 0 : st.st_ino;
-}
-
-static int result_of(int rc)
-{
-	return rc < 0 ? -errno : 0;
 }
 
 static void *cut_init(struct fuse_conn_info *conn, struct fuse_config *cfg)
@@ -106,69 +94,26 @@ static void *cut_init(struct fuse_conn_info *conn, struct fuse_config *cfg)
 	return NULL;
 }
 
-static int cut_getattr(const char *path, struct stat *st, struct fuse_file_info *fi)
-{
-	return result_of(fi ? fstat((int)fi->fh, st)
-			    : fstatat(dir_fd, below(path), st, AT_SYMLINK_NOFOLLOW));
-}
-
-static int cut_readdir(const char *path, void *buf, fuse_fill_dir_t fill, off_t off,
-		       struct fuse_file_info *fi, enum fuse_readdir_flags flags)
-{
-	(void)path, (void)off, (void)fi, (void)flags;
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!dir)
-		return -errno;
-	for (struct dirent *d; (d = readdir(dir));)
-		fill(buf, d->d_name, NULL, 0, 0);
-	closedir(dir);
-	return 0;
-}
-
-static int opened(struct fuse_file_info *fi, int fd)
-{
-	if (fd < 0)
-		return -errno;
-	fi->fh = (uint64_t)fd;
-	return 0;
-}
-
 static int cut_open(const char *path, struct fuse_file_info *fi)
 {
 	/* The kernel keeps O_DIRECT and O_APPEND to itself. */
-	int rc = opened(fi, openat(dir_fd, below(path), fi->flags & (O_ACCMODE | O_NOFOLLOW)));
+	int rc = flat_opened(
+		fi, openat(flat_dir_fd, flat_below(path), fi->flags & (O_ACCMODE | O_NOFOLLOW)));
 
 	if (!rc && fi->flags & O_TRUNC) {
 		uint64_t n = log_begin('T', inode_of((int)fi->fh, NULL), 0, NULL, 0);
-		rc = log_end(n, 0, result_of(ftruncate((int)fi->fh, 0)));
+		rc = log_end(n, 0, flat_result(ftruncate((int)fi->fh, 0)));
 	}
 	return rc;
 }
 
 static int cut_create(const char *path, mode_t mode, struct fuse_file_info *fi)
 {
-	const char *name = below(path);
+	const char *name = flat_below(path);
 	uint64_t n = log_begin('C', 0, 0, name, strlen(name));
-	int rc = opened(fi, openat(dir_fd, name, O_CREAT | O_EXCL | O_RDWR, mode));
+	int rc = flat_opened(fi, openat(flat_dir_fd, name, O_CREAT | O_EXCL | O_RDWR, mode));
 
 	return log_end(n, rc ? 0 : inode_of((int)fi->fh, NULL), rc);
-}
-
-static int cut_release(const char *path, struct fuse_file_info *fi)
-{
-	(void)path;
-	close((int)fi->fh);
-	return 0;
-}
-
-static int cut_read(const char *path, char *buf, size_t len, off_t off, struct fuse_file_info *fi)
-{
-	(void)path;
-	ssize_t n = pread((int)fi->fh, buf, len, off);
-
-	return n < 0 ? -errno : (int)n;
 }
 
 static int cut_write(const char *path, const char *buf, size_t len, off_t off,
@@ -188,9 +133,9 @@ static int cut_write(const char *path, const char *buf, size_t len, off_t off,
 
 static int cut_truncate(const char *path, off_t len, struct fuse_file_info *fi)
 {
-	int fd = fi ? dup((int)fi->fh) : openat(dir_fd, below(path), O_WRONLY);
+	int fd = fi ? dup((int)fi->fh) : openat(flat_dir_fd, flat_below(path), O_WRONLY);
 	uint64_t n = log_begin('T', inode_of(fd, path), (uint64_t)len, NULL, 0);
-	int rc = log_end(n, 0, result_of(fd < 0 ? -1 : ftruncate(fd, len)));
+	int rc = log_end(n, 0, flat_result(fd < 0 ? -1 : ftruncate(fd, len)));
 
 	if (fd >= 0)
 		close(fd);
@@ -214,7 +159,7 @@ static int cut_fallocate(const char *path, int mode, off_t off, off_t len,
 		return -EOPNOTSUPP;
 	uint64_t n =
 		log_begin(op, inode_of((int)fi->fh, NULL), (uint64_t)off, &len_le, sizeof(len_le));
-	return log_end(n, 0, result_of(fallocate((int)fi->fh, mode, off, len)));
+	return log_end(n, 0, flat_result(fallocate((int)fi->fh, mode, off, len)));
 }
 
 static int cut_fsync(const char *path, int datasync, struct fuse_file_info *fi)
@@ -233,7 +178,7 @@ static int cut_fsyncdir(const char *path, int datasync, struct fuse_file_info *f
 static uint64_t log_names(char op, const char *from, const char *to)
 {
 	char both[1024];
-	int len = snprintf(both, sizeof(both), "%s/%s", below(from), below(to));
+	int len = snprintf(both, sizeof(both), "%s/%s", flat_below(from), flat_below(to));
 
 	return log_begin(op, inode_of(-1, from), 0, both,
 			 (size_t)len < sizeof(both) ? (size_t)len : 0);
@@ -243,66 +188,53 @@ static int cut_rename(const char *from, const char *to, unsigned flags)
 {
 	uint64_t n = log_names('R', from, to);
 
-	return log_end(n, 0,
-		       result_of((int)syscall(SYS_renameat2, dir_fd, below(from), dir_fd, below(to),
-					      flags)));
+	return log_end(n, 0, flat_rename(from, to, flags));
 }
 
 static int cut_link(const char *from, const char *to)
 {
 	uint64_t n = log_names('L', from, to);
 
-	return log_end(n, 0, result_of(linkat(dir_fd, below(from), dir_fd, below(to), 0)));
+	return log_end(
+		n, 0,
+		flat_result(linkat(flat_dir_fd, flat_below(from), flat_dir_fd, flat_below(to), 0)));
 }
 
 static int cut_unlink(const char *path)
 {
-	uint64_t n = log_begin('U', inode_of(-1, path), 0, below(path), strlen(below(path)));
+	uint64_t n =
+		log_begin('U', inode_of(-1, path), 0, flat_below(path), strlen(flat_below(path)));
 
-	return log_end(n, 0, result_of(unlinkat(dir_fd, below(path), 0)));
+	return log_end(n, 0, flat_unlink(path));
 }
 
 static int cut_mkdir(const char *path, mode_t mode)
 {
 	(void)mode;
-	log_end(log_begin('M', 0, 0, below(path), strlen(below(path))), 0, 0);
+	log_end(log_begin('M', 0, 0, flat_below(path), strlen(flat_below(path))), 0, 0);
 	return -ECANCELED;
-}
-
-static off_t cut_lseek(const char *path, off_t off, int whence, struct fuse_file_info *fi)
-{
-	(void)path;
-	off_t at = lseek((int)fi->fh, off, whence);
-
-	return at < 0 ? -errno : at;
 }
 
 static int cut_chmod(const char *path, mode_t mode, struct fuse_file_info *fi)
 {
 	(void)fi;
-	return result_of(fchmodat(dir_fd, below(path), mode, 0));
+	return flat_result(fchmodat(flat_dir_fd, flat_below(path), mode, 0));
 }
 
 static int cut_utimens(const char *path, const struct timespec times[2], struct fuse_file_info *fi)
 {
 	(void)fi;
-	return result_of(utimensat(dir_fd, below(path), times, AT_SYMLINK_NOFOLLOW));
-}
-
-static int cut_statfs(const char *path, struct statvfs *st)
-{
-	(void)path;
-	return result_of(fstatvfs(dir_fd, st));
+	return flat_result(utimensat(flat_dir_fd, flat_below(path), times, AT_SYMLINK_NOFOLLOW));
 }
 
 static const struct fuse_operations operations = {
 	.init = cut_init,
-	.getattr = cut_getattr,
-	.readdir = cut_readdir,
+	.getattr = flat_getattr,
+	.readdir = flat_readdir,
 	.open = cut_open,
 	.create = cut_create,
-	.release = cut_release,
-	.read = cut_read,
+	.release = flat_release,
+	.read = flat_read,
 	.write = cut_write,
 	.truncate = cut_truncate,
 	.fallocate = cut_fallocate,
@@ -312,10 +244,10 @@ static const struct fuse_operations operations = {
 	.link = cut_link,
 	.unlink = cut_unlink,
 	.mkdir = cut_mkdir,
-	.lseek = cut_lseek,
+	.lseek = flat_lseek,
 	.chmod = cut_chmod,
 	.utimens = cut_utimens,
-	.statfs = cut_statfs,
+	.statfs = flat_statfs,
 };
 
 int main(int argc, char **argv)
@@ -325,8 +257,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	log_file = fopen(argv[1], "we");
-	dir_fd = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (!log_file || dir_fd < 0) {
+	flat_dir_fd = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!log_file || flat_dir_fd < 0) {
 		perror(argv[0]);
 		return 1;
 	}
