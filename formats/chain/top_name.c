@@ -135,37 +135,37 @@ static int refuse_wanted(const struct file *top, const char *wanted, const char 
 		       chain_name_show(top->name, other));
 }
 
-int chain_name_top(const struct layer *layer, struct file_opener *opener, const char *path,
+int chain_name_top(const struct layer *top, struct file_opener *opener, const char *path,
 		   const char *wanted, char **out, struct err *err)
 {
-	const struct file *top = layer->file;
+	const struct file *file = top->file;
 	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 	autofree char *name = NULL;
 	int rc;
 
-	if (top->is_given)
+	if (file->is_given)
 		return err_set(
 			err, -ENOTSUP,
 			"'%s' was opened by the program (open_file), so no name is known to "
 			"lead to it that a new image could record: make that, and hand it over in "
 			"the same way",
-			chain_name_show(top->name, shown));
-	rc = wanted ? 0 : choose_name(top, path, &name, err);
+			chain_name_show(file->name, shown));
+	rc = wanted ? 0 : choose_name(file, path, &name, err);
 	if (!rc && wanted && !(name = strdup(wanted)))
 		rc = no_memory(err);
 	if (!rc && wanted)
-		rc = refuse_wanted(top, wanted, path, true, err);
+		rc = refuse_wanted(file, wanted, path, true, err);
 	if (!rc)
-		rc = name_leads_to(top, opener, (struct file_giver){ 0 }, path, name, err);
+		rc = name_leads_to(file, opener, (struct file_giver){ 0 }, path, name, err);
 	if (rc < 0)
 		return rc;
 	if (!rc && wanted)
-		return refuse_wanted(top, wanted, path, false, err);
+		return refuse_wanted(file, wanted, path, false, err);
 	if (!rc)
 		return err_set(err, -ESTALE,
 			       "'%s' does not lead to '%s' any more, which the disk has open: it "
 			       "was moved or removed, and a new image could not name it",
-			       chain_name_show(name, shown), chain_name_show(top->name, other));
+			       chain_name_show(name, shown), chain_name_show(file->name, other));
 	*out = STEAL(name);
 	return 0;
 }

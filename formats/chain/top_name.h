@@ -9,14 +9,14 @@
 struct err;
 struct layer;
 
-/* The name to be recorded in an image at `path`: a copy of the wanted one, or, NULL, one that is
- * chosen: the file's own where it lies in the same directory, else its absolute path, links
- * resolved. It is a plain file's and leads to the top from there. *out is malloc'd. Blocks.
- * -EINVAL: the wanted one does not; -ESTALE: the top's file has another name by now; -ENOTSUP: the
- * program opened it, so no name leads to it. Each with a sentence. */
+/* The name of `top` to be recorded in a new image at `path`, which is to lie on it: a copy of the
+ * wanted one, or, NULL, one that is chosen: the file's own where it lies in the same directory,
+ * else its absolute path, links resolved. It is a plain file's and leads there. *out is malloc'd.
+ * Blocks. -EINVAL: the wanted one does not; -ESTALE: the top's file has another name by now;
+ * -ENOTSUP: the program opened it, so no name leads to it. Each with a sentence. */
 int chain_name_top(const struct layer *top, struct file_opener *opener, const char *path,
 		   const char *wanted, char **out, struct err *err);
-/* The image `layer`, opened as `path`, records the chain's top as its backing file, in its format.
+/* The image `layer`, opened as `path`, records `top` as its backing file, in its format.
  * giver: what the program says where that name leads, if it has opened the top; else empty. 0, or
  * -EINVAL with a sentence; -ENOTSUP: the program has opened the top, and doesn't say. Blocks. */
 int chain_check_leads_to_top(const struct layer *top, struct file_opener *opener,
