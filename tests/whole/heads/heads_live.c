@@ -309,7 +309,7 @@ void heads_cut(struct heads *all)
 	all->n_broken = 0;
 	heads_links_settle(all);
 	note_deaths(all, left);
-	/* What is there now stays. */
+	/* What is there now stays, also where a job's death has just loosened it. */
 	for (unsigned i = 0; i < all->n_images; i++)
 		all->images[i].n_old_links = 0;
 	heads_judge(all, left, "after a power cut", HEADS_CUT);

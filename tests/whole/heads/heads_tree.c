@@ -140,7 +140,6 @@ void heads_links_settle(struct heads *all)
 		heads_assert(all, n < image->n_old_links, "the link of '%s' leads elsewhere",
 			     image->name);
 		image->below = is;
-		image->n_old_links = 0;
 	}
 }
 
