@@ -3,10 +3,10 @@
 """Rules of the tree that a compiler does not check, as TAP: commands use the public
 header only, the shared library exports what the header declares and nothing
 else, every file carries its licence line, no line and no file is too long, no folder has too
-many entries, no message of the library names an option of the command, every pointer of a
-public function has a row in the table of NULLs, no two functions of the library have
-one name, what runs in the simulated machine begins no thread, README.md is short, nothing new lies at the
-top level. The order of the folders: check_rooms.py.
+many entries, every folder has a README that says what it may use and where to start reading,
+no message of the library names an option of the command, every pointer of a public function
+has a row in the table of NULLs, no two functions of the library have one name, what runs in
+the simulated machine begins no thread, README.md is short, nothing new lies at the top level. The order of the folders: check_rooms.py.
 
 usage: check_tree.py ROOT [LIBRARY]"""
 import pathlib
@@ -91,6 +91,26 @@ def crowded(root):
             entries.setdefault("/".join(parts[:depth]) or ".", set()).add(part)
     yield from (f"{folder} has {len(names)} entries" for folder, names in sorted(entries.items())
                 if len(names) > MAX_ENTRIES)
+
+
+# Folders that others lay out: the README of the folder around them says what is there.
+OTHERS_LAYOUT = ("tests/fuzz/corpus", "tools/bindings/python", "tools/bindings/rust", "tools/packaging/abi",
+                 "tools/packaging/debian", "tools/packaging/oss-fuzz")
+README_PARTS = "**It may use:**", "**Start reading:**"
+
+
+def without_readme(root):
+    """A newcomer who opens a folder finds out there what it is for, what it may use and where to begin."""
+    names = tracked(root)
+    folders = {str(parent) for name in names for parent in pathlib.PurePath(name).parents}
+    for folder in sorted(folders):
+        if folder == "." or folder.startswith(".") or folder.startswith(OTHERS_LAYOUT):
+            continue
+        if f"{folder}/README.md" not in names:
+            yield f"{folder} has no README.md"
+        else:
+            text = (root / folder / "README.md").read_text()
+            yield from (f"{folder}/README.md has no part {part}" for part in README_PARTS if part not in text)
 
 
 def declared(root):
@@ -196,6 +216,7 @@ def main():
               ("no line is longer than 100 columns", wide(root)),
               (f"no file has more than {MAX_LINES} lines", long_files(root)),
               (f"no folder has more than {MAX_ENTRIES} entries", crowded(root)),
+              ("every folder has a README", without_readme(root)),
               ("no message of the library names an option", options_named(root)),
               ("each public pointer was tried as NULL", untested_pointers(root)),
               ("a function's name is found once", names_found_twice(root)),
