@@ -39,7 +39,7 @@ enum heads_planted {
 struct heads_image {
 	char name[24];
 	enum image_format format;
-	unsigned below;     /* what its link leads to, as the last one to write it is sure of */
+	unsigned below; /* what its link leads to, as the last one to write it is sure of */
 	/* What it led to before processes that were killed wrote it: a power cut may bring one of
 	 * them back. */
 	unsigned old_links[HEADS_OLD_LINKS], n_old_links;
