@@ -117,6 +117,35 @@ def session(d):
     images.judge_pulled(top, 'qcow2', base)
 
 
+def rates(client):
+    job = client.ask('x-query-job')[0]
+    return [job[name] for name in ('bandwidth', 'iops', 'within', 'min-rate', 'guest-p99-us')]
+
+
+@case('each of its other rates changes alone, and what is no rate changes none')
+def rates_change(d):
+    process, path, top, base = pulling(d, *SLOW)
+    client = Client(path)
+    same(rates(client), [RATE, 0, None, 0, 0], 'at first')
+    client.ask('x-job-set-rates', id=top, iops=900)
+    client.ask('x-job-set-rates', id=top, within_us=3600 * 10 ** 6)
+    client.ask('x-job-set-rates', id=top, min_rate=4096)
+    client.ask('x-job-set-rates', id=top, guest_p99_us=5000)
+    client.ask('block-job-set-speed', device=top, speed=2 * RATE)
+    wanted = [2 * RATE, 900, 3600.0, 4096, 5000]
+    same(rates(client), wanted, 'changed')
+    for bad in ({'iops': -1}, {'iops': '1'}, {'iops': 1.5}, {'within-us': 2 ** 63 - 1}, {'min-rate': -1}, {'guest-p99-us': None},
+                {'iops': 1, 'guest-p99-us': -1}, {'iops': 1, 'speed': 1}, {'iops': 1, 'id': 'no such job'}):
+        answer = client.raw(json.dumps({'execute': 'x-job-set-rates', 'arguments': {'id': top, **bad}}).encode() + b'\n')
+        check('error' in answer, f'{bad}: {answer}')
+        same(rates(client), wanted, f'after {bad}')
+    bp('ctl', path, 'guest-p99', '8ms')
+    check("guest's p99 below 8 ms" in bp('ctl', path, 'info').out, 'what ctl tells')
+    client.ask('x-job-set-rates', id=top, iops=0, within_us=0, min_rate=1 << 30, guest_p99_us=0)
+    same(harness.finish(process).rc, DONE, 'exit code')  # the least rate is more than the bandwidth
+    images.judge_pulled(top, 'qcow2', base)
+
+
 @case('cancel, seen by two clients')
 def cancel(d):
     process, path, top, base = pulling(d, *SLOW)

@@ -50,7 +50,6 @@ static void open_play(struct guest_play *play, uint64_t seed, const struct bpull
 	*sim_knobs(play->rig.sim) = (struct sim_knobs){ .device_rate = 45 * MiB,
 							.write_back_ns = 2 * SECOND,
 							.stall_ns = 12 * MS };
-	latency_start(&play->seen, 1);
 	timed_rig_start(&play->rig, job);
 	play->next_ns = play->rig.begin_ns;
 	tick(play->rig.sim);
@@ -108,6 +107,7 @@ static uint64_t run_play(struct guest_play *play, uint64_t ns, uint64_t *p99_ns)
 	uint64_t begin_ns = sim_clock_ns(), then = 0;
 
 	srand((unsigned)play->rig.chain.how.seed);
+	latency_start(&play->seen, 1);
 	play->counts_from_ns = begin_ns + ns / 2;
 	while (sim_clock_ns() < begin_ns + ns) {
 		if (!then && sim_clock_ns() >= play->counts_from_ns)
@@ -154,5 +154,43 @@ Test(give_way, the_least_rate_comes_before_the_target)
 	cr_assert_gt(p99_ns, 5 * MS, "the play is too easy");
 	cr_assert(rate >= 3 * MiB * 95 / 100 && rate <= 3 * MiB * 115 / 100, "%" PRIu64 " KiB/s",
 		  rate / KiB);
+	close_play(&play);
+}
+
+static void set_rates(struct guest_play *play, uint32_t which, uint64_t guest_p99_ns,
+		      uint64_t min_rate)
+{
+	struct bpull_job_rates rates = { .size = sizeof(rates),
+					 .which = which,
+					 .guest_p99_ns = guest_p99_ns,
+					 .min_rate = min_rate };
+
+	cr_assert_eq(bpull_job_set_rates(play->rig.disk, &rates), 0);
+}
+
+Test(give_way, the_target_and_the_least_rate_may_come_and_go_while_the_job_runs)
+{
+	static struct guest_play play;
+	struct bpull_job_options job = { .size = sizeof(job), .bandwidth = 6 * MiB };
+	uint64_t p99_ns, rate;
+
+	open_play(&play, 1, &job);
+	rate = run_play(&play, 4 * SECOND, &p99_ns);
+	cr_assert(p99_ns > 5 * MS && rate > 5 * MiB, "%" PRIu64 " us, %" PRIu64 " KiB/s",
+		  p99_ns / 1000, rate / KiB);
+
+	set_rates(&play, BPULL_JOB_RATE_GUEST_P99, 4 * MS, 0);
+	rate = run_play(&play, 20 * SECOND, &p99_ns);
+	cr_assert(p99_ns <= 4 * MS * 12 / 10 && rate < 2 * MiB,
+		  "with a target: %" PRIu64 " us, %" PRIu64 " KiB/s", p99_ns / 1000, rate / KiB);
+
+	set_rates(&play, BPULL_JOB_RATE_MIN, 0, 3 * MiB);
+	rate = run_play(&play, 8 * SECOND, &p99_ns);
+	cr_assert(rate >= 3 * MiB * 95 / 100 && rate <= 3 * MiB * 115 / 100,
+		  "with a least rate: %" PRIu64 " KiB/s", rate / KiB);
+
+	set_rates(&play, BPULL_JOB_RATE_GUEST_P99 | BPULL_JOB_RATE_MIN, 0, 0);
+	rate = run_play(&play, 4 * SECOND, &p99_ns);
+	cr_assert_gt(rate, 5 * MiB, "without both: %" PRIu64 " KiB/s", rate / KiB);
 	close_play(&play);
 }
