@@ -13,6 +13,7 @@ import time
 
 import harness
 import images
+import processes
 import strace
 from chains import Chain
 from harness import DONE, FAILED, KIB, LOCKED, MIB, REFUSED, USAGE, Failed, bp, case, check, refused, same
@@ -192,7 +193,7 @@ def unlink_changed(d):
     qemu_io(paths[2], 'qcow2', 'write -P 77 0 3M')
     heads = Heads(d, *((path, 'qcow2') for path in paths[:-1]))
     process = harness.start(harness.blockpull, 'compact', *SLOW, '--unlink', '--keep', '3', paths[0])
-    time.sleep(0.5)
+    processes.wait_writing(process, paths[1])
     other = child(d, 'other', paths[2])
     result = harness.finish(process)
     same(result.rc, REFUSED, str(result))
@@ -237,7 +238,7 @@ def locked(d):
         images.settle(used)
     before.verify('although it was refused')
     process = harness.start(harness.blockpull, 'compact', *SLOW, '--keep', '3', paths[0])
-    time.sleep(0.5)
+    processes.wait_writing(process, paths[1])
     for path in paths[0], paths[1], other:
         check(qemu_io(path, 'qcow2', 'read 0 1', rc=(0, 1)).rc, f'{path} could be opened for writing meanwhile')
     alone = images.json.dumps({'driver': 'qcow2', 'backing': None, 'file': {'driver': 'file', 'filename': paths[0]}})

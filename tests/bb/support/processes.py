@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """What other processes do, as the kernel tells it."""
 import contextlib
+import fcntl
 import os
+import struct
 import time
 
 from harness import WAIT, Failed, check, kill
+
+OFD_GETLK = 36  # fcntl(2)
+WRITES = 101, 1  # QEMU's byte of an image for "I write"
 
 
 def _is_listening(path):
@@ -18,15 +23,31 @@ def _is_listening(path):
     return False
 
 
-def wait_listening(process, *paths):
-    """Until a process listens on each of these sockets: a name is there a moment before."""
+def _is_written(path):
+    """Asked of the kernel: a look at the image by another program would be in the way of who is about to lock it."""
+    with open(path, 'rb') as file:
+        asked = struct.pack('hhqqi', fcntl.F_WRLCK, os.SEEK_SET, *WRITES, 0)
+        return struct.unpack('hhqqi', fcntl.fcntl(file, OFD_GETLK, asked))[0] != fcntl.F_UNLCK
+
+
+def _wait(process, done, paths, wanted):
     deadline = time.monotonic() + WAIT
-    while not all(map(_is_listening, paths)):
+    while not all(map(done, paths)):
         if process.poll() is not None:
             kill(process)  # what it started may hold stderr open
             raise Failed(f'it has ended: {process.args}: {process.stderr.read().decode(errors="replace")}')
-        check(time.monotonic() < deadline, f'it does not listen: {process.args}')
+        check(time.monotonic() < deadline, f'it does not {wanted}: {process.args}')
         time.sleep(0.01)
+
+
+def wait_listening(process, *paths):
+    """Until a process listens on each of these sockets: a name is there a moment before."""
+    _wait(process, _is_listening, paths, 'listen')
+
+
+def wait_writing(process, *paths):
+    """Until a process has locked each of these images as one that it writes."""
+    _wait(process, _is_written, paths, 'write')
 
 
 def open_names(pid):
