@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #define ANSWER_MS 20000
+#define END_LEN   32u /* of memory, for a request's header and status */
+#define PAGE      4096u
 
 void front_fail(const char *format, ...)
 {
@@ -45,19 +47,49 @@ uint64_t front_guest_addr(const struct front *front, const void *place)
 
 /* ---- memory and rings ---- */
 
-static void front_open_queue(struct front *front, unsigned index, uint8_t *place, uint8_t *data)
+static size_t front_up(size_t len, size_t align)
+{
+	return (len + align - 1) / align * align;
+}
+
+/* Where the parts of a ring lie behind its descriptors, as Linux puts them: the used ring in a page
+ * of its own. */
+struct front_places {
+	size_t avail, used, ends, len;
+};
+
+static struct front_places front_places(unsigned size)
+{
+	struct front_places at = { .avail = 16 * (size_t)size };
+
+	at.used = front_up(at.avail + 6 + 2 * (size_t)size, PAGE);
+	at.ends = front_up(at.used + 6 + 8 * (size_t)size, PAGE);
+	at.len = front_up(at.ends + size / 3 * END_LEN, PAGE);
+	return at;
+}
+
+bool front_is_size(unsigned size)
+{
+	return size >= 4 && size <= VRING_MAX_SIZE && !(size & (size - 1));
+}
+
+static void front_open_queue(struct front *front, unsigned index, const struct front_shape *shape,
+			     uint8_t *place, uint8_t *data)
 {
 	struct front_queue *q = &front->queues[index];
-	unsigned size = front->queue_size;
+	unsigned size = shape->ring_size;
+	struct front_places at = front_places(size);
 
 	*q = (struct front_queue){ .index = index,
 				   .size = size,
 				   .n_slots = size / 3,
 				   .desc = (void *)place,
-				   .avail = (void *)(place + size * 16),
-				   .used = (void *)(place + size * 16 + 4096),
-				   .ends = place + FRONT_QUEUE_LEN / 2,
+				   .avail = (void *)(place + at.avail),
+				   .used = (void *)(place + at.used),
+				   .ends = place + at.ends,
+				   .len = at.len,
 				   .data = data,
+				   .data_len = shape->data_len,
 				   .kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				   .call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				   .slots = calloc(size / 3, sizeof(*q->slots)) };
@@ -65,16 +97,21 @@ static void front_open_queue(struct front *front, unsigned index, uint8_t *place
 		front_fail("no memory");
 }
 
-void front_open(struct front *front, unsigned n_queues, unsigned queue_size)
+void front_open(struct front *front, const struct front_shape *shape)
 {
-	size_t data_len = (size_t)queue_size / 3 * FRONT_DATA_LEN, len = 1u << 20;
+	size_t ring_len = front_places(shape->ring_size).len, len = 1u << 20;
+	size_t data_len = shape->ring_size / 3 * shape->data_len;
+	unsigned n_queues = shape->n_queues;
+	/* So that no slot's data lies across the two regions. */
+	size_t data_at = front_up(n_queues * ring_len, shape->data_len);
 
 	*front = (struct front){ .fd = -1,
+				 .channel_fd = -1,
 				 .inflight_fd = -1,
 				 .log_fd = -1,
 				 .n_queues = n_queues,
-				 .queue_size = queue_size };
-	while (len < n_queues * (FRONT_QUEUE_LEN + data_len))
+				 .queue_size = shape->queue_size };
+	while (len < data_at + n_queues * data_len)
 		len *= 2;
 	front->memory_len = len;
 	front->memory_fd = memfd_create("guest", MFD_CLOEXEC);
@@ -84,8 +121,8 @@ void front_open(struct front *front, unsigned n_queues, unsigned queue_size)
 	if (front->memory == MAP_FAILED)
 		front_fail("no memory");
 	for (unsigned i = 0; i < n_queues; i++)
-		front_open_queue(front, i, front->memory + i * FRONT_QUEUE_LEN,
-				 front->memory + n_queues * FRONT_QUEUE_LEN + i * data_len);
+		front_open_queue(front, i, shape, front->memory + i * ring_len,
+				 front->memory + data_at + i * data_len);
 }
 
 void front_close(struct front *front)
@@ -127,8 +164,10 @@ void front_disconnect(struct front *front)
 {
 	if (front->fd >= 0)
 		close(front->fd);
-	front->fd = -1;
-	front->has_regions = false;
+	if (front->channel_fd >= 0)
+		close(front->channel_fd);
+	front->fd = front->channel_fd = -1;
+	front->has_regions = front->asks = false;
 }
 
 bool front_send(struct front *front, uint32_t number, uint32_t flags, const void *payload,

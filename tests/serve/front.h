@@ -13,9 +13,8 @@
 #include "tools/vhost/message.h"
 #include "tools/vhost/protocol.h"
 
-#define FRONT_MAX_QUEUES 4
-#define FRONT_QUEUE_LEN  (1u << 17) /* of memory, for a queue's ring and its requests' ends */
-#define FRONT_DATA_LEN   (1u << 16) /* of memory, for a request's data */
+#define FRONT_MAX_QUEUES 8
+#define FRONT_DATA_LEN   (1u << 16) /* of memory, for a request's data, unless a test wants less */
 
 /* Memory is two regions with a hole between their guest addresses. */
 #define FRONT_HOLE (UINT64_C(1) << 32)
@@ -31,7 +30,7 @@ struct front_slot {
 };
 
 struct front_queue {
-	unsigned index, size, n_slots;
+	unsigned index, size, n_slots, next_slot;
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
@@ -41,7 +40,9 @@ struct front_queue {
 	uint16_t base;                /* what GET_VRING_BASE answered last */
 	int kick_fd, call_fd;
 	uint8_t *ends; /* 32 bytes a slot: header, status */
-	uint8_t *data; /* FRONT_DATA_LEN bytes a slot */
+	uint8_t *data; /* data_len bytes a slot */
+	size_t len;    /* of the ring and the ends, which lie at desc */
+	size_t data_len;
 	struct front_slot *slots;
 	bool indirect;
 	bool polled; /* neither side has a descriptor to tell the other by */
@@ -54,10 +55,14 @@ struct front {
 	uint8_t *memory;
 	size_t memory_len;  /* a power of two; the second half is the second region */
 	bool has_regions;   /* the backend was told of them, each by itself */
+	bool asks;          /* by REPLY_ACK for an answer to what has none of its own */
+	bool was_connected; /* ... to a backend before this one */
+	int channel_fd;     /* where the backend tells of changes; -1: none */
 	uint64_t queue_num; /* what GET_QUEUE_NUM answered */
+	uint64_t n_regions; /* what GET_MAX_MEM_SLOTS answered */
 	struct front_queue queues[FRONT_MAX_QUEUES];
-	unsigned n_queues, queue_size;
-	int inflight_fd; /* -1: none yet */
+	unsigned n_queues, queue_size; /* the VMM's: a driver may make its rings smaller */
+	int inflight_fd;               /* -1: none yet */
 	struct vhost_inflight_message inflight;
 	int log_fd;
 	uint8_t *log;
@@ -65,8 +70,16 @@ struct front {
 	uint8_t config[VHOST_MAX_CONFIG];
 };
 
+/* What a machine has: rings of ring_size in queues that may have queue_size. */
+struct front_shape {
+	unsigned n_queues, queue_size, ring_size;
+	size_t data_len; /* of memory, for a request's data */
+};
+
+/* True: a ring may have this size. */
+bool front_is_size(unsigned size);
 /* Makes memory and rings. Ends the program where it can't. */
-void front_open(struct front *front, unsigned n_queues, unsigned queue_size);
+void front_open(struct front *front, const struct front_shape *shape);
 void front_close(struct front *front);
 /* Connects, for at most so long. False: no process listens. */
 bool front_connect(struct front *front, const char *path, int timeout_ms);
@@ -83,8 +96,7 @@ bool front_send(struct front *front, uint32_t number, uint32_t flags, const void
  * False: the backend has gone, or answers something else. */
 bool front_receive(struct front *front, uint32_t number, struct vhost_message *answer, int *fd);
 /* Sends the message that a VMM sends of this number (of this queue, where it is about one), and
- * takes its answer. With REPLY_ACK it asks for that, too. False: the backend has gone, or
- * refuses. */
+ * takes its answer. False: the backend has gone, or refuses. */
 bool front_say(struct front *front, uint32_t number, unsigned queue);
 bool front_enable(struct front *front, unsigned queue, bool on);
 /* Whether the disk has a cache, by SET_CONFIG. */
@@ -92,8 +104,8 @@ bool front_set_cache(struct front *front, bool on);
 
 /* ---- requests (front_ring.c) ---- */
 
-/* A free slot; -1: all are busy. */
-int front_slot(const struct front_queue *queue);
+/* A free slot, of all in turn; -1: all are busy. */
+int front_slot(struct front_queue *queue);
 uint8_t *front_data(const struct front_queue *queue, int slot);
 /* Puts a request of the slot's data into the ring; the guest rings by front_kick(). */
 void front_submit(struct front *front, struct front_queue *queue, int slot, uint32_t type,

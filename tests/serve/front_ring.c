@@ -20,24 +20,29 @@ struct header {
 	uint64_t sector;
 };
 
-int front_slot(const struct front_queue *q)
+int front_slot(struct front_queue *q)
 {
-	for (unsigned i = 0; i < q->n_slots; i++)
-		if (!q->slots[i].is_busy)
-			return i;
+	for (unsigned i = 0; i < q->n_slots; i++) {
+		unsigned slot = (q->next_slot + i) % q->n_slots;
+
+		if (!q->slots[slot].is_busy) {
+			q->next_slot = slot + 1;
+			return slot;
+		}
+	}
 	return -1;
 }
 
 uint8_t *front_data(const struct front_queue *q, int slot)
 {
-	return q->data + (size_t)slot * FRONT_DATA_LEN;
+	return q->data + (size_t)slot * q->data_len;
 }
 
 /* Where a slot's indirect table lies: in the last bytes of its data, which no request is so long as
  * to need. */
 static struct vring_desc *ring_table(const struct front_queue *q, int slot)
 {
-	return (void *)(front_data(q, slot) + FRONT_DATA_LEN - 3 * sizeof(struct vring_desc));
+	return (void *)(front_data(q, slot) + q->data_len - 3 * sizeof(struct vring_desc));
 }
 
 static void ring_describe(struct front *front, struct front_queue *q, int slot, uint32_t type,

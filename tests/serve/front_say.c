@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/serve/front.h"
@@ -21,7 +22,7 @@ static bool say_ask(struct front *front, uint32_t number, const void *payload, u
 static bool say_tell(struct front *front, uint32_t number, const void *payload, uint32_t len,
 		     const int *fds, unsigned n_fds)
 {
-	bool wants = front->protocol_features & VHOST_BIT(VHOST_PROTOCOL_REPLY_ACK);
+	bool wants = front->asks;
 	struct vhost_message answer;
 
 	if (!front_send(front, number, wants ? VHOST_NEED_REPLY : 0, payload, len, fds, n_fds))
@@ -189,6 +190,22 @@ static bool say_log_base(struct front *front)
 	       front_receive(front, VHOST_SET_LOG_BASE, &answer, NULL);
 }
 
+static bool say_channel(struct front *front)
+{
+	int pair[2];
+	bool is_said;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		front_fail("no socket");
+	is_said = say_tell(front, VHOST_SET_BACKEND_REQ_FD, &(uint64_t){ 0 }, sizeof(uint64_t),
+			   &pair[1], 1);
+	close(pair[1]);
+	if (front->channel_fd >= 0)
+		close(front->channel_fd);
+	front->channel_fd = pair[0];
+	return is_said;
+}
+
 static bool say_about_device(struct front *front, uint32_t number)
 {
 	switch (number) {
@@ -201,6 +218,8 @@ static bool say_about_device(struct front *front, uint32_t number)
 
 		return front_send(front, number, 0, &all, sizeof(all), NULL, 0);
 	}
+	case VHOST_GET_MAX_MEM_SLOTS: return say_ask_u64(front, number, &front->n_regions);
+	case VHOST_SET_BACKEND_REQ_FD: return say_channel(front);
 	case VHOST_GET_QUEUE_NUM: return say_ask_u64(front, number, &front->queue_num);
 	case VHOST_SET_OWNER:
 	case VHOST_RESET_OWNER:

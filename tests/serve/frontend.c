@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * frontend storm [OPTION...] -- BACKEND...   random requests, checked, while it dies
- * frontend orders [OPTION...] -- BACKEND...     each VMM's order, one after another
+ * frontend orders [OPTION...] -- BACKEND...       each VMM's order and queues, one after another
  * frontend hostile [OPTION...] -- BACKEND...         what no frontend should do
  * frontend load [OPTION...] SOCKET           requests a second
  * frontend steer [OPTION...] SOCKET              does what stdin says (steer.c)
@@ -18,14 +18,13 @@
 #include "tests/serve/halt.h"
 #include "tests/serve/hostile.h"
 #include "tests/serve/load.h"
+#include "tests/serve/replay.h"
 #include "tests/serve/steer.h"
 #include "tests/serve/storm.h"
 
-#define QUEUE_SIZE 128
-
 struct options {
 	const char *order;
-	unsigned n_queues, depth, seconds, kill_ms, len;
+	unsigned n_queues, queue_size, depth, seconds, kill_ms, len;
 	uint64_t disk_len;
 	uint8_t first;
 	int kill_number;
@@ -39,16 +38,18 @@ static void options_read(struct options *o, int argc, char **argv)
 
 	*o = (struct options){ .order = "qemu",
 			       .n_queues = 1,
+			       .queue_size = 128,
 			       .depth = 16,
 			       .seconds = 5,
 			       .len = 4096,
 			       .disk_len = 16 << 20,
 			       .kill_number = SIGKILL,
 			       .seed = front_now_ns() };
-	while ((letter = getopt(argc, argv, "+o:q:d:s:k:b:n:f:S:tiwp")) != -1) {
+	while ((letter = getopt(argc, argv, "+o:q:z:d:s:k:b:n:f:S:tiwp")) != -1) {
 		switch (letter) {
 		case 'o': o->order = optarg; break;
 		case 'q': o->n_queues = atoi(optarg); break;
+		case 'z': o->queue_size = atoi(optarg); break;
 		case 'd': o->depth = atoi(optarg); break;
 		case 's': o->seconds = atoi(optarg); break;
 		case 'k': o->kill_ms = atoi(optarg); break;
@@ -63,13 +64,17 @@ static void options_read(struct options *o, int argc, char **argv)
 		default: front_fail("unknown option");
 		}
 	}
-	if (!o->n_queues || o->n_queues > FRONT_MAX_QUEUES || !order_find(o->order))
+	if (!o->n_queues || o->n_queues > FRONT_MAX_QUEUES || !front_is_size(o->queue_size) ||
+	    !order_find(o->order))
 		front_fail("bad options");
 }
 
 static void open_front(struct front *front, const struct options *o)
 {
-	front_open(front, o->n_queues, QUEUE_SIZE);
+	const struct front_shape shape = { o->n_queues, o->queue_size, o->queue_size,
+					   FRONT_DATA_LEN };
+
+	front_open(front, &shape);
 	for (unsigned i = 0; i < o->n_queues; i++) {
 		front->queues[i].indirect = o->indirect;
 		front->queues[i].polled = o->polled;
@@ -94,57 +99,21 @@ static int run_storm(const struct options *o, char **command)
 	return 0;
 }
 
-/* One VMM after another on one backend, whose disk stays open: what one wrote the next one reads;
- * each stops its rings and starts them again once. */
-static void run_order(struct front *front, const struct backend *backend, const struct order *order,
-		      uint32_t version)
-{
-	uint8_t bytes[WORLD_BLOCK], wanted[WORLD_BLOCK];
-
-	memset(wanted, version, sizeof(wanted));
-	if (!front_connect(front, backend->socket, 20000) || !order_connect(front, order) ||
-	    !order_start(front, order))
-		front_fail("%s: the backend refuses", order->name);
-	for (unsigned round = 0; round < 2; round++) {
-		struct front_queue *q = &front->queues[round % front->n_queues];
-
-		if (front_do(front, q, 0, 8, bytes, sizeof(bytes)))
-			front_fail("%s: reading fails", order->name);
-		memset(wanted, version + round, sizeof(wanted));
-		if (memcmp(bytes, wanted, sizeof(bytes)))
-			front_fail("%s: what was written is not there", order->name);
-		memset(wanted, version + round + 1, sizeof(wanted));
-		if (front_do(front, q, 1, 8, wanted, sizeof(wanted)) ||
-		    front_do(front, q, 4, 0, NULL, 0))
-			front_fail("%s: writing fails", order->name);
-		if (!order_stop(front, order))
-			front_fail("%s: the backend does not stop", order->name);
-		for (unsigned i = 0; i < front->n_queues; i++)
-			if (front->queues[i].base != front->queues[i].avail_idx)
-				front_fail("%s: queue %u stops at %u, and was at %u", order->name,
-					   i, front->queues[i].base, front->queues[i].avail_idx);
-		if (!round && !order_start(front, order))
-			front_fail("%s: the backend does not start again", order->name);
-	}
-	front_disconnect(front);
-}
-
 static int run_orders(const struct options *o, char **command)
 {
-	struct backend backend;
+	struct storm s = { .kill_number = SIGTERM };
 	int code;
 
-	backend_open(&backend, command);
-	backend_start(&backend);
-	for (unsigned i = 0; i < n_orders; i++) {
-		struct front front;
-
-		open_front(&front, o);
-		run_order(&front, &backend, &orders[i], o->first + 2 * i);
-		printf("%s\n", orders[i].name);
-		front_close(&front);
+	fprintf(stderr, "seed %llu\n", (unsigned long long)o->seed);
+	backend_open(&s.backend, command);
+	backend_start(&s.backend);
+	world_open(&s.world, o->disk_len / WORLD_BLOCK, o->first, o->seed);
+	for (unsigned i = 0; i < n_order_shapes; i++) {
+		replay(&s, &order_shapes[i]);
+		printf("%s\n", order_shapes[i].order);
 	}
-	code = backend_end(&backend, SIGTERM);
+	world_close(&s.world);
+	code = backend_end(&s.backend, SIGTERM);
 	if (code)
 		front_fail("SIGTERM ended the backend with %d", code);
 	return 0;

@@ -80,7 +80,7 @@ static bool halt_stop(struct front *front, struct front_queue *q, bool disables)
 
 static void halt_keep(const struct front_queue *q, struct halted *halted)
 {
-	memcpy(halted->ring, q->desc, FRONT_QUEUE_LEN);
+	memcpy(halted->ring, q->desc, q->len);
 	memcpy(halted->data, q->data, halt_data_len(q));
 }
 
@@ -88,7 +88,7 @@ static void halt_judge(const struct front_queue *q, const struct halted *halted)
 {
 	uint64_t count;
 
-	if (memcmp(halted->ring, q->desc, FRONT_QUEUE_LEN) != 0)
+	if (memcmp(halted->ring, q->desc, q->len) != 0)
 		front_fail("queue %u: its ring was touched behind its stop", q->index);
 	if (memcmp(halted->data, q->data, halt_data_len(q)) != 0)
 		front_fail("queue %u: its data was touched behind its stop", q->index);
@@ -145,7 +145,7 @@ unsigned halt_run(struct front *front, const struct order *order, const char *so
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < front->n_queues; i++) {
-		halted[i].ring = malloc(FRONT_QUEUE_LEN);
+		halted[i].ring = malloc(front->queues[i].len);
 		halted[i].data = malloc(halt_data_len(&front->queues[i]));
 		if (!halted[i].ring || !halted[i].data)
 			front_fail("no memory");

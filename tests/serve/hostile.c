@@ -23,9 +23,11 @@ static uint64_t hostile_draw(struct hostile *h)
 
 void hostile_connect(struct hostile *h, struct front *front)
 {
+	const struct front_shape shape = { 1, QUEUE_SIZE, QUEUE_SIZE, FRONT_DATA_LEN };
+
 	if (waitpid(h->backend.pid, NULL, WNOHANG))
 		front_fail("the backend has died");
-	front_open(front, 1, QUEUE_SIZE);
+	front_open(front, &shape);
 	if (!front_connect(front, h->backend.socket, 20000))
 		front_fail("the backend does not listen");
 }
@@ -69,7 +71,7 @@ void hostile_truncate(struct hostile *h)
 		hostile_start(h, &front);
 		hostile_fill(&front, 0);
 		usleep(hostile_draw(h) % 2000);
-		if (ftruncate(front.memory_fd, round % 2 ? 0 : FRONT_QUEUE_LEN))
+		if (ftruncate(front.memory_fd, round % 2 ? 0 : front.queues[0].len))
 			front_fail("ftruncate");
 		write(front.queues[0].kick_fd, &(uint64_t){ 1 }, 8);
 		usleep(20000);

@@ -13,6 +13,8 @@
 
 #define ZEROS  UINT32_MAX
 #define SECTOR 512u
+/* All that is in flight ends by then. */
+#define SETTLE_NS UINT64_C(30000000000)
 
 enum type {
 	IN = 0,
@@ -144,7 +146,7 @@ static void storm_die(struct storm *s)
 /* Waits for the end of what is in flight. */
 static void storm_settle(struct storm *s, unsigned n)
 {
-	uint64_t until = front_now_ns() + UINT64_C(30000000000);
+	uint64_t until = front_now_ns() + SETTLE_NS;
 
 	while (n && front_now_ns() < until)
 		n -= storm_take(s);
@@ -152,16 +154,46 @@ static void storm_settle(struct storm *s, unsigned n)
 		front_fail("%u requests were never ended", n);
 }
 
-static void storm_read_all(struct storm *s)
+void storm_some(struct storm *s, uint64_t n)
 {
-	uint8_t bytes[WORLD_BLOCK];
+	uint64_t until = front_now_ns() + SETTLE_NS, turn = 0;
+	unsigned in_flight = 0;
 
-	for (unsigned i = 0; i < s->world.n; i++) {
-		uint64_t sector = (uint64_t)i * (WORLD_BLOCK / SECTOR);
+	while (turn < n) {
+		for (unsigned tries = 0; in_flight < s->depth && tries < s->depth && turn < n;
+		     tries++)
+			if (storm_begin_one(s, turn)) {
+				in_flight++;
+				turn++;
+			}
+		for (unsigned i = 0; i < s->front.n_queues; i++)
+			front_kick(&s->front.queues[i]);
+		in_flight -= storm_take(s);
+		if (front_now_ns() > until)
+			front_fail("%s: %u requests were never ended", s->order->name, in_flight);
+	}
+	storm_settle(s, in_flight);
+}
 
-		if (front_do(&s->front, storm_queue(s, i), IN, sector, bytes, WORLD_BLOCK))
-			front_fail("block %u can't be read", i);
-		world_check(&s->world, i, bytes);
+void storm_read_all(struct storm *s)
+{
+	uint64_t until = front_now_ns() + SETTLE_NS;
+	unsigned block = 0, in_flight = 0;
+
+	while (block < s->world.n || in_flight) {
+		for (unsigned i = 0; i < s->front.n_queues; i++) {
+			struct front_queue *q = &s->front.queues[i];
+			int at = block < s->world.n ? front_slot(q) : -1;
+
+			for (; at >= 0; at = block < s->world.n ? front_slot(q) : -1) {
+				storm_begin(s, q, at, IN, block++);
+				in_flight++;
+			}
+			front_kick(q);
+		}
+		in_flight -= storm_take(s);
+		if (front_now_ns() > until)
+			front_fail("%u reads were never ended", in_flight);
 	}
 }
 

@@ -18,6 +18,10 @@ struct storm {
 	uint64_t n_done, n_deaths;
 };
 
+/* Makes so many requests of a device that runs, and waits for their ends. */
+void storm_some(struct storm *storm, uint64_t n);
+/* Reads each block. */
+void storm_read_all(struct storm *storm);
 /* Runs it; ends the program where anything is wrong. At its end all blocks are read. */
 void storm_run(struct storm *storm);
 

@@ -128,11 +128,12 @@ def filtered(d):
 
 # ---- Requests, by our own frontend --------------------------------------------------------------
 
-@case('each VMM in turn, on a disk that stays open: QEMU 7.2 and before, Cloud Hypervisor, crosvm, Firecracker')
+@case('each VMM in turn with queues as it makes them, on a disk that stays open: QEMU 7.2 and before, Cloud Hypervisor, crosvm, Firecracker')
 def orders(d):
     top = disk(d)
-    said = frontend('orders', '-f', FIRST, '-q', 2, '--', harness.blockpull, 'serve', f'--socket-path={d}/s', top)
-    same(len(said.out.split()), 5, 'VMMs')
+    said = frontend('orders', '-f', FIRST, '--', harness.blockpull, 'serve', f'--socket-path={d}/s', '--queues=8', top)
+    same(sorted(set(said.out.split())), ['cloud-hypervisor', 'crosvm', 'firecracker', 'qemu', 'qemu-old'], 'VMMs')
+    same(len(said.out.split()), 8, 'kinds of queues')
     same(image_check(top, 'qcow2'), 0, 'qemu-img check')
 
 
@@ -152,7 +153,7 @@ def random_requests(d, io):
 
 
 @case('killed every 300 ms: what was acknowledged is there, what was not is done once', 'qemu')
-@case('the same with Cloud Hypervisor and indirect descriptors', 'cloud-hypervisor', '-i')
+@case('the same with Cloud Hypervisor, long rings and indirect descriptors', 'cloud-hypervisor', '-i', '-z', 1024)
 @case('the same with a QEMU before 7.2', 'qemu-old')
 def killed(d, order, *args):
     top = disk(d)
