@@ -11,8 +11,8 @@ import sys
 
 # Where a report begins; a report of leaks has a stack for each.
 # A sanitizer that gives up has not looked.
-BEGIN = re.compile(r'^(?=(?:Direct|Indirect) leak of |==\d+==(?:ERROR: AddressSanitizer|FATAL: |\w+Sanitizer[: ])|WARNING: ThreadSanitizer|'
-                   r'FATAL: ThreadSanitizer|.*runtime error: )', re.M)
+BEGIN = re.compile(r'^(?=(?:Direct|Indirect) leak of |==\d+==(?:ERROR: AddressSanitizer|FATAL: |\w+Sanitizer[: ])|'
+                   r'(?:WARNING|FATAL): ThreadSanitizer|.*runtime error: )', re.M)
 LEAK = re.compile(r'(?:Direct|Indirect) leak of ')
 OURS = re.compile(r' in \S+ \.\./(?!\.\.)')
 

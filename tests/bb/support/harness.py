@@ -110,8 +110,8 @@ class Result:
 
 def environment(**changes):
     env = {k: v for k, v in os.environ.items() if not k.startswith(('BLOCKPULL', 'NO_COLOR'))}
-    # A sanitizer's report must not pass for one of the documented exit codes. Nor must it get lost where nobody looks at
-    # how a process ends: where reports go stays as it is (./tools/dev sanitize).
+    # A sanitizer's report must not pass for one of the documented exit codes. Some processes' ends are not looked at: theirs
+    # go where `./tools/dev sanitize` has said.
     logged = ':'.join(word for word in env.get('ASAN_OPTIONS', '').split(':') if word.startswith('log_path='))
     env.update(TMPDIR=root, LC_ALL='C.UTF-8', TERM='dumb', ASAN_OPTIONS=f'exitcode=99:{logged}', LSAN_OPTIONS='exitcode=99',
                UBSAN_OPTIONS='halt_on_error=1:exitcode=99:print_stacktrace=1')
