@@ -7,8 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define OPTION     "--socket-path="
-#define CONNECT_MS 20000
+#define OPTION "--socket-path="
 
 void backend_open(struct backend *backend, char **argv)
 {
@@ -49,7 +48,7 @@ void backend_attach(struct backend *backend, struct front *front, const struct o
 {
 	for (int i = 0; i < 50; i++) {
 		front_disconnect(front);
-		if (!front_connect(front, backend->socket, CONNECT_MS))
+		if (!front_connect(front, backend->socket, FRONT_PATIENCE_MS))
 			front_fail("the backend does not listen");
 		for (unsigned q = 0; q < front->n_queues; q++)
 			front->queues[q].base = front->queues[q].used_idx;

@@ -14,9 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ANSWER_MS 20000
-#define END_LEN   32u /* of memory, for a request's header and status */
-#define PAGE      4096u
+#define END_LEN 32u /* of memory, for a request's header and status */
+#define PAGE    4096u
 
 void front_fail(const char *format, ...)
 {
@@ -206,7 +205,7 @@ static bool front_read(int fd, void *out, size_t len, int *with_fd)
 		struct pollfd readable = { .fd = fd, .events = POLLIN };
 		ssize_t n;
 
-		if (poll(&readable, 1, ANSWER_MS) != 1)
+		if (poll(&readable, 1, FRONT_PATIENCE_MS) != 1)
 			front_fail("no answer");
 		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 		if (n <= 0)

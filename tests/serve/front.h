@@ -16,6 +16,9 @@
 #define FRONT_MAX_QUEUES 8
 #define FRONT_DATA_LEN   (1u << 16) /* of memory, for a request's data, unless a test wants less */
 
+/* Until what has to come counts as never coming: a busy machine takes its time. */
+#define FRONT_PATIENCE_MS 120000
+
 /* Memory is two regions with a hole between their guest addresses. */
 #define FRONT_HOLE (UINT64_C(1) << 32)
 

@@ -10,7 +10,6 @@
 #define END_LEN   32u
 #define STATUS_AT 16u
 #define NO_STATUS 0xee
-#define WAIT_MS   20000
 #define POLL_US   100
 #define TYPE_IN   0
 #define TYPE_ID   8
@@ -177,7 +176,7 @@ int front_do(struct front *front, struct front_queue *q, uint32_t type, uint64_t
 		memcpy(front_data(q, slot), data, len);
 	front_submit(front, q, slot, type, sector, len);
 	front_kick(q);
-	if (front_wait(q, &status, WAIT_MS) != slot)
+	if (front_wait(q, &status, FRONT_PATIENCE_MS) != slot)
 		return -1;
 	if (len && reads)
 		memcpy(data, front_data(q, slot), len);

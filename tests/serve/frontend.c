@@ -149,7 +149,7 @@ static int run_load(const struct options *o, const char *socket)
 	struct front front;
 
 	open_front(&front, o);
-	if (!front_connect(&front, socket, 5000) || !order_connect(&front, order) ||
+	if (!front_connect(&front, socket, FRONT_PATIENCE_MS) || !order_connect(&front, order) ||
 	    !order_start(&front, order))
 		front_fail("the backend refuses");
 	load_run(&front, &load);

@@ -6,13 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TYPE_IN    0
-#define TYPE_OUT   1
-#define LEN        (FRONT_DATA_LEN / 2)
-#define UNTOUCHED  0xdd
-#define CONNECT_MS 20000
-#define WAIT_MS    20000
-#define LATE_US    10000 /* so long the memory is looked at */
+#define TYPE_IN   0
+#define TYPE_OUT  1
+#define LEN       (FRONT_DATA_LEN / 2)
+#define UNTOUCHED 0xdd
+#define LATE_US   10000 /* so long the memory is looked at */
 
 /* What a queue's memory held when its stop was answered. */
 struct halted {
@@ -108,7 +106,7 @@ static void halt_go_on(struct front *front, const struct order *order, uint8_t f
 
 		front_kick(q);
 		while (q->used_idx != q->avail_idx) {
-			int slot = front_wait(q, &status, WAIT_MS);
+			int slot = front_wait(q, &status, FRONT_PATIENCE_MS);
 
 			if (slot < 0)
 				front_fail("queue %u: a request was never ended", i);
@@ -150,7 +148,7 @@ unsigned halt_run(struct front *front, const struct order *order, const char *so
 		if (!halted[i].ring || !halted[i].data)
 			front_fail("no memory");
 	}
-	if (!front_connect(front, socket, CONNECT_MS) || !order_connect(front, order) ||
+	if (!front_connect(front, socket, FRONT_PATIENCE_MS) || !order_connect(front, order) ||
 	    !order_start(front, order))
 		front_fail("the backend refuses");
 	for (unsigned round = 0; round < rounds; round++)

@@ -28,7 +28,7 @@ void hostile_connect(struct hostile *h, struct front *front)
 	if (waitpid(h->backend.pid, NULL, WNOHANG))
 		front_fail("the backend has died");
 	front_open(front, &shape);
-	if (!front_connect(front, h->backend.socket, 20000))
+	if (!front_connect(front, h->backend.socket, FRONT_PATIENCE_MS))
 		front_fail("the backend does not listen");
 }
 

@@ -57,7 +57,7 @@ static void log_fill(const struct hostile *h, struct front *front, uint32_t type
 	}
 	front_kick(q);
 	for (unsigned i = 0; i < q->n_slots; i++)
-		if (front_wait(q, &status, 20000) < 0 || status)
+		if (front_wait(q, &status, FRONT_PATIENCE_MS) < 0 || status)
 			front_fail("a request of type %u fails", type);
 }
 

@@ -65,7 +65,7 @@ static void load_sleep(struct front *front)
 		if (__atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) != q->used_idx)
 			return;
 	}
-	if (poll(fds, front->n_queues, 20000) <= 0)
+	if (poll(fds, front->n_queues, FRONT_PATIENCE_MS) <= 0)
 		front_fail("the backend has stopped");
 	for (unsigned i = 0; i < front->n_queues; i++)
 		if (fds[i].revents)

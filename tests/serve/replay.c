@@ -5,13 +5,11 @@
  */
 #include "tests/serve/replay.h"
 
-#define CONNECT_MS 20000
-
 static void replay_start(struct storm *s, const char *socket)
 {
 	struct front *front = &s->front;
 
-	if (!front_connect(front, socket, CONNECT_MS) || !order_connect(front, s->order) ||
+	if (!front_connect(front, socket, FRONT_PATIENCE_MS) || !order_connect(front, s->order) ||
 	    !order_start(front, s->order))
 		front_fail("%s: the backend refuses", s->order->name);
 }

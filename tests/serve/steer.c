@@ -22,7 +22,6 @@
 #include <sys/mman.h>
 
 #define SECTORS_LEN 4096u
-#define CONNECT_MS  20000
 #define TYPE_READ   0
 #define TYPE_WRITE  1
 #define TYPE_FLUSH  4
@@ -43,7 +42,7 @@ static void steer_answer(bool is_good)
 static bool steer_connect(struct steer *s)
 {
 	front_disconnect(s->front);
-	if (!front_connect(s->front, s->socket, CONNECT_MS))
+	if (!front_connect(s->front, s->socket, FRONT_PATIENCE_MS))
 		return false;
 	for (unsigned i = 0; i < s->front->n_queues; i++)
 		s->front->queues[i].base = s->front->queues[i].used_idx;
