@@ -243,20 +243,25 @@ def units(d):
     check(result.rc == 0 and ' ok ' in result.out, str(result))
 
 
-@case('the serving unit: its command takes the socket that systemd has made')
+@case('the serving unit: its command takes the socket that systemd has made, and finds its templates')
 def serving(d):
     need('systemd-socket-activate', 'qemu-img')
     plugin = facts.nbdkit_plugin()
-    name, = listed(d, 1)
+    for place in 'vms', 'templates':
+        os.mkdir(f'{d}/{place}')
+    raw_image(f'{d}/templates/base.img', MIB)
+    name = overlay(f'{d}/vms/v', '../templates/base.img')
     flat = images.flatten(name, 'qcow2', f'{d}/flat')
-    command = re.search(r'^ExecStart=(.*)$', (FLEET / 'blockpull-serve@.service').read_text(), re.M)[1]
-    argv = [{'blockpull': plugin, '%f': name}.get(word, word) for word in command.split()]
+    unit = (FLEET / 'blockpull-serve@.service').read_text().replace('/srv/templates', f'{d}/templates')
+    words = {'blockpull': plugin, '%f': name}
+    words |= {f'${key}': value for key, value in re.findall(r'^Environment=(\w+)=(.*)$', unit, re.M)}
+    argv = [words.get(word, word) for word in re.search(r'^ExecStart=(.*)$', unit, re.M)[1].split()]
     server = harness.start('systemd-socket-activate', '-l', f'{d}/socket', *argv, cwd=d)
     processes.wait_listening(server, f'{d}/socket')
     images.compare_flat(f'nbd+unix:///?socket={d}/socket', 'raw', flat)
     server.send_signal(signal.SIGTERM)
     same(harness.finish(server).rc, DONE, 'exit code')
-    bp('pull', name)
+    bp('pull', f'--allow-backing={d}/templates', name)
     images.judge_pulled(name, 'qcow2', flat)
 
 
