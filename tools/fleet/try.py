@@ -8,7 +8,8 @@ A Slurm of our own (munge, slurmctld, slurmd on loopback, all its files in one d
 in an array while workers are killed by SIGKILL, the pulls and the scripts that started them. It is submitted until
 Slurm says that all tasks ended with 0; then each overlay is judged by qemu-img, and the array is run once more,
 which must change nothing. The same by GNU parallel over ssh to a server of our own. The Kubernetes objects are
-validated against the API's schema, the units by systemd-analyze. What is not installed is skipped with a reason.
+validated against the API's schema, the units by systemd-analyze, and started by a systemd of our own (started.py).
+What is not installed is skipped with a reason.
 """
 import argparse
 import contextlib
@@ -26,6 +27,7 @@ import tempfile
 import threading
 import time
 
+from started import try_started
 from trial import Failed, Skip, check, free_port, judge_images, make_images, need, run, stamps, wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -296,13 +298,13 @@ def main():
     parser.add_argument('--images', type=int, default=200, help='overlays that the array pulls (200)')
     parser.add_argument('--kills', type=int, default=60, help='workers that are killed (60)')
     parser.add_argument('--seed', type=int, default=random.randrange(1 << 30))
-    parser.add_argument('--only', help='slurm, parallel, kubernetes or units')
+    parser.add_argument('--only', help='slurm, parallel, kubernetes, units or started')
     options = parser.parse_args()
     blockpull = options.blockpull.resolve()
     for number in signal.SIGTERM, signal.SIGHUP:  # as Ctrl-C does: what was started is ended
         signal.signal(number, lambda *_: sys.exit(1))
     print(f'# seed {options.seed}', file=sys.stderr)
-    for what, function in (('units', try_units), ('kubernetes', try_kubernetes), ('parallel', try_parallel), ('slurm', try_slurm)):
+    for what, function in (('units', try_units), ('started', try_started), ('kubernetes', try_kubernetes), ('parallel', try_parallel), ('slurm', try_slurm)):
         if options.only in (None, what):
             attempt(what, function, blockpull, options)
     for row in rows:
