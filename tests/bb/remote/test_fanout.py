@@ -148,7 +148,7 @@ def one_fails(d):
 
 
 SLOW, FULL, ABORTED = 1, 3, 5  # overlays
-SLOW_RATE = int(os.environ.get('BB_SLOW_MIB', 16)) * MIB
+SLOW_RATE = int(float(os.environ.get('BB_SLOW_MIB', 16)) * MIB)
 
 
 def slow_space(d, top):

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The file systems of tests/, mounted through FUSE: skipped where that can't be, and gone at the end."""
 import os
+import signal
+import threading
 import time
 
 import harness
 from harness import WAIT, Skip, check, need
+
+WAIT_ALONE = 60  # seconds
 
 
 def program(name):
@@ -32,10 +36,16 @@ def mount(path, *args):
 
 
 def unmount(server, where, in_use=False):
-    """Unmounts it, also where a process is still at work in it if that may be, and waits for its end."""
+    """Unmounts it, also where a process is still at work in it if that may be, and waits for its end. A namespace that another
+    program has made meanwhile has it mounted, too: then it is told to end."""
     os.chdir('/')  # the directory that a process stands in cannot be unmounted
     deadline = time.monotonic() + WAIT
     while harness.run('fusermount3', '-uz' if in_use else '-u', where).rc and os.path.ismount(where):
         check(time.monotonic() < deadline, f'{where} cannot be unmounted')
         time.sleep(0.05)
-    return harness.finish(server)
+    told = threading.Timer(WAIT_ALONE, os.kill, (server.pid, signal.SIGTERM))
+    told.start()
+    try:
+        return harness.finish(server)
+    finally:
+        told.cancel()
