@@ -124,6 +124,14 @@ static uint64_t limit_burst(const struct limit_run *run, const struct limit_kind
 				   : run->rate / 10;
 }
 
+/* Of jobs: a run that the device, or the machine, held up ends with those after it. */
+static uint64_t limit_late_len(const struct limit_run *run, const struct limit_kind *kind)
+{
+	uint64_t len = run->rate / 10 < RUN_LEN ? run->rate / 10 : RUN_LEN;
+
+	return kind->are_processes ? 0 : len;
+}
+
 static struct verdict limit_judge(const struct limit_run *run, const struct limit_kind *kind)
 {
 	const struct series *all = run->series[0];
@@ -140,7 +148,7 @@ static struct verdict limit_judge(const struct limit_run *run, const struct limi
 	}
 	v.has_tenth = series_windows(all, 0, SECOND_NS / 10, &w);
 	v.tenth_bytes = v.has_tenth ? w.max_bytes : 0;
-	v.tenth_allowed = run->rate / 10 + limit_burst(run, kind);
+	v.tenth_allowed = run->rate / 10 + limit_burst(run, kind) + limit_late_len(run, kind);
 	limit_judge_shares(run, kind, &v);
 	if (kind->killed_ns && end_ns > kind->killed_ns)
 		v.after_kill = (total - series_at(all, kind->killed_ns)) * 1e9 /

@@ -112,15 +112,24 @@ uint64_t cursor_piece_len(const struct bpull_disk *disk)
 	return MIN(len, (uint64_t)RUN_MAX_LEN);
 }
 
+/* Fewer granules than that are rounded up: with two thirds of what the rate allows there would be
+ * half as many wake-ups again. More are rounded down: a run longer than the bucket goes before it
+ * is paid for. */
+#define FEW_GRANULES 4
+
+static uint64_t whole_granules(uint64_t len, uint64_t granule_len)
+{
+	return len < FEW_GRANULES * granule_len ? round_up(len, granule_len)
+						: round_down(len, granule_len);
+}
+
 uint64_t cursor_run_len(const struct bpull_disk *disk)
 {
 	uint64_t granule_len = disk_overlay(disk)->granule_len, len = cursor_piece_len(disk);
 
 	if (engine_guest_is_active(disk->engine))
 		len = MIN(len, GUEST_RUN_LEN);
-	/* Rounded up: with two thirds of what the rate allows there would be half as many wake-ups
-	 * again. */
-	return MAX(MIN(round_up(len, granule_len), (uint64_t)RUN_MAX_LEN), granule_len);
+	return MAX(MIN(whole_granules(len, granule_len), (uint64_t)RUN_MAX_LEN), granule_len);
 }
 
 void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi)
