@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The public calls of each library and their versions, as TAP: the headers, the map, the library and the list that
-Debian's package records (*.symbols) agree, so that no call comes, goes or changes its version unnoticed.
+Debian's package records (*.symbols) agree, so that no call comes, goes or changes its version unnoticed, and CHANGELOG.md
+names each in a section of its version.
 
 usage: check_abi.py ROOT VERSION LIBRARY..."""
 import pathlib
@@ -90,12 +91,25 @@ def wrong_versions(text):
             yield f"{name} did not come with {version}"
 
 
-def disagreements(root, one, version, script, symbols, calls):
+def told(node, changelog):
+    """The sections of CHANGELOG.md where a node's calls may stand: those of its version, and of the one to come."""
+    sections = re.findall(r"^## (.*)\n((?:(?!## ).*\n?)*)", changelog, re.M)
+    return "".join(text for title, text in sections if title == "Unreleased" or number(title)[:2] == number(node))
+
+
+def unnamed(script, changelog):
+    for node, calls, _ in nodes(script):
+        named = set(re.findall(r"`(bpull_\w+)\(\)`", told(node, changelog)))
+        yield from (f"{call}: CHANGELOG.md does not name it where {node} is told of" for call in calls if call not in named)
+
+
+def disagreements(root, one, version, script, symbols, calls, changelog):
     yield from differences("the map", [name.split("@")[0] for name in mapped(script)], "a header", declared(root, one))
     yield from differences("the library", calls, "the map", mapped(script))
     yield from differences("the library", calls, "the recorded list", list(recorded(symbols)))
     yield from wrong_nodes(one, script, version)
     yield from wrong_versions(symbols)
+    yield from unnamed(script, changelog)
     if len(calls) < one.calls_min:
         yield f"only {len(calls)} calls are exported: the pattern is wrong"
 
@@ -111,27 +125,29 @@ def careless(one):
         ("symbols", rf" {call}@.*\n", "", call),
         ("symbols", rf"(?<={call}@{node}_0.1) 0.1.0", " 0.2.0", call),
         ("calls", f"{call}@{node}_0.1", None, call),
+        ("changelog", rf"(?s)`{call}\(\).*", "", call),
+        ("changelog", r"(?s).+", lambda m: re.sub(r"^## .*$", "## 9.9.0", m[0], flags=re.M), call),
     )
 
 
-def missed(root, one, version, script, symbols, calls):
+def missed(root, one, version, script, symbols, calls, changelog):
     for where, pattern, put, word in careless(one):
-        facts = {"map": script, "symbols": symbols, "calls": calls}
+        facts = {"map": script, "symbols": symbols, "calls": calls, "changelog": changelog}
         if where == "calls":
             facts["calls"] = [call for call in calls if call != pattern]
         else:
             facts[where] = re.sub(pattern, put, facts[where], count=1)
-        if facts[where] == {"map": script, "symbols": symbols, "calls": calls}[where]:
+        if list(facts.values()) == [script, symbols, calls, changelog]:
             yield f"nothing to change: {pattern}"
-        elif not any(word in said for said in disagreements(root, one, version, facts["map"], facts["symbols"], facts["calls"])):
+        elif not any(word in said for said in disagreements(root, one, version, *facts.values())):
             yield f"not noticed in {where}: {pattern} -> {put}"
 
 
 def cases_of(root, version, library):
     name = pathlib.Path(library).name.split(".so")[0]
     one = LIBRARIES[name]
-    facts = (root / one.script).read_text(), (root / one.symbols).read_text(), exported(library)
-    return ((f"{name}: headers, map, library and recorded list have the same calls", disagreements(root, one, version, *facts)),
+    facts = (root / one.script).read_text(), (root / one.symbols).read_text(), exported(library), (root / "CHANGELOG.md").read_text()
+    return ((f"{name}: headers, map, library and recorded list have the same calls, and CHANGELOG.md names them", disagreements(root, one, version, *facts)),
             (f"{name}: careless changes are noticed", missed(root, one, version, *facts)))
 
 
