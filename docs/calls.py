@@ -26,10 +26,18 @@ COMMON_ERRORS = {
 }
 LINKED = {"blockpull.h": "\\-lblockpull", "blockpull-libvirt.h": "\\-lblockpull",
           "blockpull-nbd.h": "\\-lblockpull\\-nbd \\-lblockpull"}
-NO_ERRORS = "None. Where a pointer is NULL that must not be, the call does nothing, or returns NULL or 0."
+# What a call without an error code does with a pointer that is NULL where its page does not allow it.
+NULL_DOES = {"void": "does nothing", "*": "returns NULL", "": "returns 0"}
 # What points to another place of the header, as a page has to say it.
-PLACES = {" (see the top)": "", "told apart above, and": "of bpull_error(3), and:", "are those above": "are those of bpull_read()"}
+PLACES = {" (see the top)": "", "told apart above": "of bpull_error(3)", "are those above": "are those of bpull_read()"}
 SENTENCE = re.compile(r"(?<=[.])\s+(?=[A-Z\-]|bpull)")
+OWNER = "The thread that owns the engine; any thread where the engine has one of its own (\\fBBPULL_ENGINE_THREAD\\fR)."
+# Calls on an engine or a disk that open files, and so wait for locks.
+OPENING = {"bpull_disk_open", "bpull_flatten_open", "bpull_disk_activate"}
+ALONE = (" Where the engine has a thread of its own, that holds up the caller alone, and calls that open, start, map or close the "
+         "same disk; guests and jobs of other disks go on. Without one the engine waits as well.")
+# Sentences of a comment that a section of the page says: on threads and waiting, what is returned, and an error.
+OF_A_SECTION = re.compile(r"(?:Blocking(?: \(see the top\))?|Any thread|Owner thread|Does not wait)\.|Returns .*|-E[A-Z]+: .*", re.S)
 
 
 class Missing(Exception):
@@ -62,8 +70,17 @@ def paragraphs(text):
     return "\n.PP\n".join(filled(roff(paragraph)) for paragraph in text.split("\n\n"))
 
 
+def sentence(text):
+    """A comment behind a field, or the reason of an error: it begins and ends as a sentence does."""
+    if re.fullmatch(r"sizeof\(.*\)|enum \w+", text):
+        return text
+    if re.match(r"[a-z]+(?:'s)?(?:[ ,;:]|$)", text):
+        text = text[0].upper() + text[1:]
+    return text if not text or text[-1] in ".:" else text + "."
+
+
 def item(term, text):
-    return f".TP\n{term}\n{filled(roff(text)) if text else '.'}"
+    return f".TP\n{term}\n{filled(roff(sentence(text))) if text else '.'}"
 
 
 # ---- What each section says ---------------------------------------------------------------------
@@ -146,11 +163,17 @@ class Pages:
         lead, text = self.facts.of_call(call, "lead"), self.facts.of_call(call, "text") or call.text
         if not text:
             raise Missing(f"{call.name}: the header has no comment, and calls.ini no text")
-        text = re.sub(r"\s+Errors: .*", "", f"{lead} {text}" if lead else text, flags=re.S)
-        out = [paragraphs(text)]
+        out = [paragraphs(self.of_no_section(f"{lead} {text}" if lead else text))]
         if call.is_request:
-            out += [".SS Requests of guests", paragraphs(call.section_text)]
+            out += [".SS Requests of guests", paragraphs(self.of_no_section(call.section_text))]
         return "\n".join(out)
+
+    @staticmethod
+    def of_no_section(text):
+        """What of a comment the other sections of a page do not say."""
+        parts = re.sub(r"\s*\bErrors:\s.*?(?=\n\n|\Z)", "", text, flags=re.S).split("\n\n")
+        kept = [" ".join(s for s in SENTENCE.split(" ".join(part.split())) if not OF_A_SECTION.fullmatch(s)) for part in parts]
+        return "\n\n".join(part for part in kept if part)
 
     def parameters(self, call):
         if not call.parameters:
@@ -176,27 +199,33 @@ class Pages:
         raise Missing(f"{call.name}: nothing says what it returns")
 
     def errors(self, call):
+        of_requests = re.search(r"\bErrors:\s(.*?)(?:\n\n|\Z)", call.section_text, re.S)
         if call.is_request:
-            return "As the event's \\fIerror\\fR: the codes that are named under \\(lqRequests of guests\\(rq above."
+            return "\n".join(["These come as the event's \\fIerror\\fR:", *self.listed_errors(call, of_requests[1])])
         if call.returned != "int":
-            return NO_ERRORS
+            kind = next(kind for kind in NULL_DOES if call.returned.endswith(kind))
+            takes_one = any(of.endswith("*") for of, _ in call.parameters)
+            return "None." + (f" With a pointer that is NULL where this page does not allow it the call {NULL_DOES[kind]}."
+                              if takes_one else "")
         before, _, listed = call.text.replace("\n", " ").partition("Errors: ")
-        told = " ".join(s for s in SENTENCE.split(before)
-                        if re.search(r"-E[A-Z]{3}", s) and not s.startswith("Returns "))
-        out = [filled(roff(told))] if told else []
-        out += [self.listed_errors(listed)] if listed else []
-        return "\n.PP\n".join([*out, filled(roff(COMMON_ERRORS[call.header]))])
+        alone = [s for s in SENTENCE.split(before) if re.match(r"-E[A-Z]{3}", s)]
+        if "those of requests" in listed:
+            listed = listed.replace("those of requests", of_requests[1].rstrip(" .\n"))
+        return "\n.PP\n".join([*self.listed_errors(call, " ".join([*alone, listed])), filled(roff(COMMON_ERRORS[call.header]))])
 
     @staticmethod
-    def listed_errors(text):
-        """A list: "-EINVAL no such base, -EBUSY a job runs already"."""
-        first, *rest = re.split(r"[,;.]? (?=(?:-E[A-Z]+ / )?-E[A-Z]+\b)(?<!/ )", " " + text)
-        first = first.strip()
-        out = [filled(roff(first[0].upper() + first[1:]))] if first else []
+    def listed_errors(call, text):
+        """A list: "Those of bpull_read(). -EINVAL no such base; -EBUSY a job runs already". A code needs its reason."""
+        first, *rest = re.split(r"[,;.]? (?=-E[A-Z]+\b)(?<!/ )", " " + " ".join(text.split()))
+        items = []
         for part in rest:
-            codes, why = re.fullmatch(r"((?:-E[A-Z]+(?: / )?)+)[:,]? ?(.*)", part).groups()
-            out.append(f".TP\n\\fB{codes}\\fR\n".replace("-", "\\-") + (filled(roff(why.strip())) or "\\&"))
-        return "\n".join(out)
+            codes, why = re.fullmatch(r"((?:-E[A-Z]+(?: / )?)+(?: or another code of [^:]*:)?)[:,]? ?(.*)", part).groups()
+            if not why.strip(" ."):
+                raise Missing(f"{call.name}: no reason for its error {codes}")
+            codes, *more = codes.rstrip(":").split(" or ", 1)
+            term = f"\\fB{codes}\\fR".replace("-", "\\-") + "".join(f" or {one}" for one in more)
+            items.append(f".TP\n{term}\n" + filled(roff(sentence(why.strip()))))
+        return ["\n".join([filled(roff(sentence(one))) for one in [first.strip()] if one] + items)] if first.strip() or items else []
 
     def owns(self, call):
         said = self.facts.of_call(call, "owns")
@@ -222,6 +251,8 @@ class Pages:
             return "Any thread, while the engine, or the disk, is open."
         if call.is_waiting:
             return "Any thread but the engine's own, where the engine has one (\\fBBPULL_ENGINE_THREAD\\fR)."
+        if "Owner thread" in call.text:
+            return OWNER
         kinds = {re.search(r"struct (bpull_\w+) \*+$", kind)[1] for kind, _ in call.parameters
                  if re.search(r"struct bpull_(?:engine|disk|info) \*+$", kind)}
         if not kinds:
@@ -230,7 +261,7 @@ class Pages:
             return "Any thread, but one at a time for the same description."
         if call.name == "bpull_engine_open":
             return "Any thread. The thread that opens an engine owns it."
-        return "The thread that owns the engine; any thread where the engine has one of its own (\\fBBPULL_ENGINE_THREAD\\fR)."
+        return OWNER
 
     def any_thread(self):
         found = re.search(r"exceptions may be called from any thread.*?: (.*?)\. ", self.top["blockpull.h"].replace("\n", " "))
@@ -242,9 +273,12 @@ class Pages:
             return filled(roff(said))
         blocking = re.search(r"BLOCKING\. (.*?)\n\n", self.top["blockpull.h"] + "\n\n", re.S)[1].replace("\n", " ")
         listed = set(re.findall(r"(bpull_\w+)\(", blocking))
-        if call.name in listed or call.section == "Images at rest" and call.header == "blockpull.h":
-            return ("It waits for files, for a second for a lock that another process holds, and walks tables: seconds, "
-                    "where those map terabytes.")
+        at_rest = call.section == "Images at rest" and call.header == "blockpull.h"
+        if call.name in listed or at_rest:
+            opens = call.name in OPENING or at_rest and call.name not in listed
+            alone = any(re.search(r"struct bpull_(?:engine|disk|snapshot) \*$", kind) for kind, _ in call.parameters)
+            return filled(roff("It waits for files, " + "for a lock that another process holds (up to a second), " * opens +
+                               "and may walk tables, which takes seconds where those map terabytes." + (ALONE if alone else "")))
         if call.is_waiting:
             return "It waits for the result."
         if re.search(r"\b(Blocking|Blocks|Waits)\b", call.text):
@@ -270,11 +304,13 @@ class Pages:
 
     def error_page(self, version):
         """The one page of a struct, which nearly all calls have."""
-        said = re.search(r"ERRORS (.*?)\n\n", self.top["blockpull.h"] + "\n\n", re.S)[1]
+        said = re.search(r"ERRORS\. (.*?)\n\n", self.top["blockpull.h"] + "\n\n", re.S)[1].replace("\n", " ")
+        said, codes = re.fullmatch(r"(.*?) Some codes mean more than errno says: (.*)", said).groups()
         return self.whole("bpull_error", version, [
             ("NAME", "bpull_error \\- why a call failed"),
             ("SYNOPSIS", "\\fB#include <blockpull.h>\\fR"),
-            ("DESCRIPTION", paragraphs("Errors " + said)),
+            ("DESCRIPTION", paragraphs(said)),
+            ("ERRORS", "Some codes mean more than errno says:\n" + self.listed_errors(None, codes)[0]),
             ("STRUCTURES", self.type_text("bpull_error") + "\n" + self.type_text("bpull_remedy")),
             ("SEE ALSO", "\\fBblockpull\\fR(3)")])
 

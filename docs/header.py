@@ -152,12 +152,16 @@ class Header:
                                    and other.section == call.section]
 
     def waiting_text(self, call):
-        """Of the calls that wait the first has the comment of all, and the first with a vector theirs."""
+        """Of the calls that wait the first has the comment of all, and the first with a vector theirs; one may have its own."""
         group = [other for other in self.calls if other.is_waiting]
         twin = call.name.replace("bpull_p", "bpull_", 1).removesuffix("v")
+        if twin not in {other.name for other in self.calls}:
+            twin = call.name.replace("bpull_p", "bpull_disk_", 1)
         own = [other.own_text for other in group if other.own_text and other is not group[0]
-               and call.name.endswith("v") == other.name.endswith("v")]
-        return "\n".join([f"As {twin}()" + group[0].own_text.removeprefix("The same"), *own])
+               and (call is other or call.name.endswith("v") == other.name.endswith("v") == True)]
+        text, _, errors = (f"As {twin}()" + group[0].own_text.removeprefix("The same")).partition("Errors: ")
+        own = " ".join(own)
+        return " ".join([text, own] if "Errors: " in own else [text, own, "Errors: ", errors])
 
 
 def read(path):

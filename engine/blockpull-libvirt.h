@@ -26,8 +26,8 @@ extern "C" {
 enum bpull_virt_block_job_type {
 	BPULL_VIRT_BLOCK_JOB_TYPE_UNKNOWN = 0,
 	BPULL_VIRT_BLOCK_JOB_TYPE_PULL = 1,
-	BPULL_VIRT_BLOCK_JOB_TYPE_COMMIT = 3,
-	BPULL_VIRT_BLOCK_JOB_TYPE_ACTIVE_COMMIT = 4,
+	BPULL_VIRT_BLOCK_JOB_TYPE_COMMIT = 3,        /* of backing files */
+	BPULL_VIRT_BLOCK_JOB_TYPE_ACTIVE_COMMIT = 4, /* of the image itself */
 };
 
 /* virConnectDomainEventBlockJobStatus. */
@@ -35,131 +35,142 @@ enum bpull_virt_block_job_status {
 	BPULL_VIRT_BLOCK_JOB_COMPLETED = 0,
 	BPULL_VIRT_BLOCK_JOB_FAILED = 1,
 	BPULL_VIRT_BLOCK_JOB_CANCELED = 2,
-	BPULL_VIRT_BLOCK_JOB_READY = 3,
+	BPULL_VIRT_BLOCK_JOB_READY = 3, /* only of a commit of the image itself */
 };
 
 /* virDomainBlockPullFlags: its bits are a subset of virDomainBlockRebase()'s, hence 64. */
 enum bpull_virt_block_pull_flags {
-	BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES = 1 << 6,
+	BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES = 1 << 6, /* bandwidth is bytes/s */
 };
 
-/* virDomainBlockRebaseFlags. Those that are for copies are refused. */
+/* virDomainBlockRebaseFlags. Those that are for copies only are refused. */
 enum bpull_virt_block_rebase_flags {
-	BPULL_VIRT_BLOCK_REBASE_SHALLOW = 1 << 0,
-	BPULL_VIRT_BLOCK_REBASE_REUSE_EXT = 1 << 1,
-	BPULL_VIRT_BLOCK_REBASE_COPY_RAW = 1 << 2,
-	BPULL_VIRT_BLOCK_REBASE_COPY = 1 << 3,
-	BPULL_VIRT_BLOCK_REBASE_RELATIVE = 1 << 4,
-	BPULL_VIRT_BLOCK_REBASE_COPY_DEV = 1 << 5,
-	BPULL_VIRT_BLOCK_REBASE_BANDWIDTH_BYTES = 1 << 6,
+	BPULL_VIRT_BLOCK_REBASE_SHALLOW = 1 << 0,         /* refused */
+	BPULL_VIRT_BLOCK_REBASE_REUSE_EXT = 1 << 1,       /* refused */
+	BPULL_VIRT_BLOCK_REBASE_COPY_RAW = 1 << 2,        /* refused */
+	BPULL_VIRT_BLOCK_REBASE_COPY = 1 << 3,            /* refused */
+	BPULL_VIRT_BLOCK_REBASE_RELATIVE = 1 << 4,        /* the new link is a relative name */
+	BPULL_VIRT_BLOCK_REBASE_COPY_DEV = 1 << 5,        /* refused */
+	BPULL_VIRT_BLOCK_REBASE_BANDWIDTH_BYTES = 1 << 6, /* bandwidth is bytes/s */
 };
 
 /* virDomainBlockCommitFlags. */
 enum bpull_virt_block_commit_flags {
-	BPULL_VIRT_BLOCK_COMMIT_SHALLOW = 1 << 0,
-	BPULL_VIRT_BLOCK_COMMIT_DELETE = 1 << 1, /* refused: files are the program's to remove */
-	BPULL_VIRT_BLOCK_COMMIT_ACTIVE = 1 << 2,
-	BPULL_VIRT_BLOCK_COMMIT_RELATIVE = 1 << 3,
-	BPULL_VIRT_BLOCK_COMMIT_BANDWIDTH_BYTES = 1 << 4,
+	BPULL_VIRT_BLOCK_COMMIT_SHALLOW = 1 << 0,  /* into the file right below top */
+	BPULL_VIRT_BLOCK_COMMIT_DELETE = 1 << 1,   /* refused: the program removes files itself */
+	BPULL_VIRT_BLOCK_COMMIT_ACTIVE = 1 << 2,   /* the image itself may be committed */
+	BPULL_VIRT_BLOCK_COMMIT_RELATIVE = 1 << 3, /* the new link is a relative name */
+	BPULL_VIRT_BLOCK_COMMIT_BANDWIDTH_BYTES = 1 << 4, /* bandwidth is bytes/s */
 };
 
 /* virDomainBlockJobInfoFlags. */
 enum bpull_virt_block_job_info_flags {
-	BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES = 1 << 0,
+	BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES = 1 << 0, /* tells bandwidth in bytes/s */
 };
 
 /* virDomainBlockJobAbortFlags. */
 enum bpull_virt_block_job_abort_flags {
-	BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC = 1 << 0,
-	BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT = 1 << 1, /* of a commit of the image itself */
+	BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC = 1 << 0, /* does not wait for the job's end */
+	BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT = 1 << 1, /* completes a commit of the image itself */
 };
 
 /* virDomainBlockJobSetSpeedFlags. */
 enum bpull_virt_block_job_set_speed_flags {
-	BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES = 1 << 0,
+	BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES = 1 << 0, /* bandwidth is bytes/s */
 };
 
 /* virDomainBlockJobInfo, which has no size and never grows. */
 struct bpull_virt_block_job_info {
 	int type;                /* enum bpull_virt_block_job_type */
-	unsigned long bandwidth; /* MiB/s, rounded up, or bytes/s; 0: no limit */
-	unsigned long long cur;  /* cur == end does not mean that it is over, as with libvirt */
-	unsigned long long end;
+	unsigned long bandwidth; /* MiB/s, rounded up, or bytes/s with the flag; 0: no limit */
+	unsigned long long cur;  /* guest bytes that the job has walked. cur == end does not mean
+				    that it is over: libvirt's does not either */
+	unsigned long long end;  /* how many there are */
 };
 
 struct bpull_virt;
 
-/* options: how images are opened, and the engine; NULL: all defaults. The strings and lists in them
- * must last as long as the handle. Free with bpull_virt_close(). */
+/* Opens a handle: an engine with a thread of its own, and a thread that calls the callbacks. Close
+ * it with bpull_virt_close(). */
 BPULL_API int bpull_virt_open(const struct bpull_engine_options *engine_options,
 			      const struct bpull_disk_options *disk_options,
 			      struct bpull_virt **virt, struct bpull_error *error);
-/* Aborts what runs (without callbacks) and closes everything; not from a callback. NULL is
- * allowed. */
+/* Closes a handle: aborts the jobs that run, without callbacks for that, and closes the engine with
+ * all disks that are open on it. NULL is allowed. */
 BPULL_API void bpull_virt_close(struct bpull_virt *virt);
-/* Its engine (BPULL_ENGINE_THREAD). All its events are taken by the dispatcher: guests of disks on
- * it use the calls that wait. */
+/* Tells the handle's engine, on which a program may open disks to attach. It has a thread of its
+ * own (BPULL_ENGINE_THREAD). The handle's other thread takes all of its events, so that guests of
+ * these disks use the calls that wait, such as bpull_pread(). */
 BPULL_API struct bpull_engine *bpull_virt_engine(struct bpull_virt *virt);
-/* Makes an open disk of that engine known under a path, so that jobs by that path are this disk's.
- * It stays the caller's: bpull_virt_detach() before it is closed. */
+/* Makes an open disk of the handle's engine known under a path: a job by that path is a job of this
+ * disk. It stays the caller's, who calls bpull_virt_detach() before closing it. Errors: -EINVAL the
+ * path is not absolute; -ENOENT or another code of the file system: it leads nowhere; -EBUSY
+ * another disk is known under that path. */
 BPULL_API int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_disk *disk,
 				struct bpull_error *error);
-/* The path is not known any more. A job that runs goes on, but without callbacks and for
- * bpull_job_...() calls only. Waits for calls by that path in other threads (an abort that waits
- * for the job is one), so that the disk may be closed next; may be called from a callback. -ENOENT:
- * none is attached there. */
+/* Forgets a disk that bpull_virt_attach() made known. A job of it goes on, but without callbacks,
+ * and only the bpull_job_...() calls reach it. The call waits for calls by that path in other
+ * threads (an abort that waits for the job is one), so that the disk may be closed next. A callback
+ * may call it. -ENOENT: no disk is attached under that path. */
 BPULL_API int bpull_virt_detach(struct bpull_virt *virt, const char *path,
 				struct bpull_error *error);
 
-/* Starts pulling the whole chain into the image, as virDomainBlockPull(). bandwidth: MiB/s, or
- * bytes/s with the flag; 0: no limit. What is not attached is opened, and closed when the job is
- * over. */
+/* Starts pulling the whole chain into the image, as virDomainBlockPull() does. An image that is not
+ * attached is opened, and closed when the job is over. Errors: those of bpull_disk_open() and
+ * bpull_job_start(); -EINVAL unknown flags, or a path that is not absolute. */
 BPULL_API int bpull_virt_block_pull(struct bpull_virt *virt, const char *path,
 				    unsigned long bandwidth, unsigned int flags,
 				    struct bpull_error *error);
-/* As virDomainBlockRebase() without COPY: pulls what lies above `base`, a file of the chain, into
- * the image, whose link leads to it then. NULL: the whole chain, as bpull_virt_block_pull().
- * RELATIVE: with a base, and only where each link above it is recorded by a relative name
- * (-ENOTSUP); the new one is then, too. -EINVAL: other flags. */
+/* Starts pulling what lies above `base`, a file of the chain, into the image, whose link leads to
+ * base afterwards: as virDomainBlockRebase() does without COPY. With base NULL it does what
+ * bpull_virt_block_pull() does. With RELATIVE, which needs a base, the image records the new link
+ * by a relative name. Errors: those of bpull_virt_block_pull(); -ENOTSUP COPY, or RELATIVE where a
+ * link above base is recorded by an absolute name; -EINVAL other flags of copies, or RELATIVE
+ * without a base. */
 BPULL_API int bpull_virt_block_rebase(struct bpull_virt *virt, const char *path, const char *base,
 				      unsigned long bandwidth, unsigned int flags,
 				      struct bpull_error *error);
-/* As virDomainBlockCommit(): what the files from `top` down to above `base` hold goes into `base`.
- * base NULL: the chain's last file, or with SHALLOW the one right below top; with SHALLOW it must
- * be NULL. top NULL: the image itself, which needs ACTIVE. Then the job is READY when all is there,
- * and goes on with what the guest writes, until bpull_virt_block_job_abort() ends it: with PIVOT
- * the disk's image is `base` from then on, and the old one is left as it is; without, nothing has
- * changed for it. RELATIVE as of bpull_virt_block_rebase(). No other image may read from base, or
- * from a file between: that is the program's to know. -EINVAL: flags that do not go together,
- * -ENOTSUP: DELETE. */
+/* Starts writing what the files from `top` down to the one above `base` hold into `base`, as
+ * virDomainBlockCommit() does. With top NULL, which needs ACTIVE, it commits the image itself: the
+ * job sends READY when all is there, and goes on with what the guest writes, until
+ * bpull_virt_block_job_abort() ends it. With PIVOT the disk's image is `base` from then on, and the
+ * old one is left as it is; without, the disk's image stays what it was. No other image may read
+ * from base, or from a file between: only the program can know that. RELATIVE means what it means
+ * to bpull_virt_block_rebase(). Errors: those of bpull_virt_block_pull(); -EINVAL flags that do not
+ * go together, a base with SHALLOW, or the image itself without ACTIVE; -ENOTSUP the flag DELETE,
+ * or RELATIVE where a link above base is recorded by an absolute name. */
 BPULL_API int bpull_virt_block_commit(struct bpull_virt *virt, const char *path, const char *base,
 				      const char *top, unsigned long bandwidth, unsigned int flags,
 				      struct bpull_error *error);
-/* As virDomainGetBlockJobInfo(): 1 and *info filled; 0: no job runs on it; -1. */
+/* Tells how far the job of a disk is, as virDomainGetBlockJobInfo() does. Returns 1 with *info
+ * filled, 0 where no job runs, or -1. -EINVAL: unknown flags. */
 BPULL_API int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 					struct bpull_virt_block_job_info *info, unsigned int flags,
 					struct bpull_error *error);
-/* As virDomainBlockJobAbort(): when it returns 0 no job runs any more, with ASYNC it may still. The
- * job may win and complete. A CANCELED event is sent in both cases. A later pull goes on where it
- * stopped. PIVOT: completes a commit of the image itself, which must be READY (-EAGAIN); of
- * others -EINVAL. */
+/* Stops the job of a disk, as virDomainBlockJobAbort() does, and waits for that; with ASYNC it only
+ * asks for it. A CANCELED event comes, unless the job completes first. A later pull goes on where
+ * this one stopped. With PIVOT it completes a commit of the image itself. Errors: -ENOENT no job
+ * runs; -EAGAIN PIVOT, and the job is not READY; -EINVAL PIVOT of another job, or unknown flags. */
 BPULL_API int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path,
 					 unsigned int flags, struct bpull_error *error);
-/* As virDomainBlockJobSetSpeed(). */
+/* Changes the limit of the job of a disk at once, as virDomainBlockJobSetSpeed() does. Errors:
+ * -ENOENT no job runs; -EINVAL unknown flags. */
 BPULL_API int bpull_virt_block_job_set_speed(struct bpull_virt *virt, const char *path,
 					     unsigned long bandwidth, unsigned int flags,
 					     struct bpull_error *error);
 
-/* virConnectDomainEventBlockJobCallback: `path` as it was given to bpull_virt_block_pull(), or
- * attached. */
+/* virConnectDomainEventBlockJobCallback. `path` is the one by which the job was started, or the
+ * disk attached; valid during the call. */
 typedef void (*bpull_virt_block_job_callback)(struct bpull_virt *virt, const char *path, int type,
 					      int status, void *opaque);
-/* Called for every event from now on, in the dispatcher's thread, with no lock held: other
- * functions may be called from it. Returns an id, or -1. */
+/* Has a function called for every event of the handle's jobs from now on. The handle's thread calls
+ * it, with no lock held: it may call other functions of this header, but for bpull_virt_close() and
+ * bpull_virt_event_deregister(). -ENOSPC: too many functions are registered. */
 BPULL_API int bpull_virt_event_register(struct bpull_virt *virt,
 					bpull_virt_block_job_callback callback, void *opaque,
 					struct bpull_error *error);
-/* It is called no more when this returns; not from a callback. */
+/* Takes a registration back: when this returns, the function is called no more. -EINVAL: nothing is
+ * registered under that id. */
 BPULL_API int bpull_virt_event_deregister(struct bpull_virt *virt, int id,
 					  struct bpull_error *error);
 

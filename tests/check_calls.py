@@ -103,6 +103,14 @@ def lost_places(pages):
             yield f"{name}: {found}"
 
 
+def unowned(pages):
+    """Calls on an engine, a disk or a description, which their thread owns or takes turns on."""
+    for name in sorted(set(pages) - NOT_CALLS):
+        found = sections(pages[name])
+        if re.search(r"bpull_(?:engine|disk|snapshot|info) \*\w", plain(found["SYNOPSIS"])) and "shares nothing" in found["THREADS"]:
+            yield f"{name}: {found['THREADS']}"
+
+
 def complaints(paths, *command):
     """All pages in one go: man(1) itself would start a dozen processes for each."""
     result = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True,
@@ -118,6 +126,7 @@ CARELESS = (
     (r"/\* Maps up to max extents.*?\*/\n", "", "bpull_disk_map"),
     (r"/\* Changes the shared limit", "/* Blocking. Changes the shared limit", "bpull_engine_set_speed"),
     (r"/\* Changes the shared limit", "/* Changes the limit of all", None),
+    (r"-EFBIG the format can't hold the\s+\*?\s*result", "-EFBIG", "bpull_image_measure"),
     (r"BPULL_NBD_API void bpull_nbd_seal", r"BPULL_NBD_API int bpull_nbd_new(int depth);\n\g<0>", "bpull_nbd_new"),
     (r"BPULL_NBD_API int bpull_nbd_start_broker", "/* New. */\nBPULL_NBD_API int bpull_nbd_begin_broker", "bpull_nbd_begin_broker"),
 )
@@ -158,6 +167,7 @@ def main():
               ("each parameter is explained", lacking_parameters(pages)),
               ("each field and constant is on a page", lacking_fields(root, libraries, pages)),
               ("no page points to another place of the header", lost_places(pages)),
+              ("no page of a disk's or an engine's call says that it shares nothing", unowned(pages)),
               ("a call without what its page needs is refused", missed(root))]
     for tool, words in (("groff", ("-k", "-man", "-Tutf8", "-ww", "-z")), ("mandoc", ("-T", "lint", "-W", "warning"))):
         title = f"{tool} has nothing to say"

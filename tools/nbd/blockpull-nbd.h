@@ -81,42 +81,46 @@ struct bpull_nbd_options {
 	const char *tls_certificates;
 	/* Keys shared with the server instead, lines of USER:HEX; NULL: none. */
 	const char *tls_psk_file;
-	const char *tls_user; /* whose line of that file: needed with it, and only with it */
+	const char *tls_user; /* the user of that file whose line is used: needed with it, and only
+				 * with it */
 	/* Called when a source's state changes (its index, for bpull_nbd_get_source()), on a thread
 	 * of the source: it must not wait, nor call the library or close. NULL: none. */
 	void (*changed)(void *opaque, unsigned index);
 	void *opaque; /* -EINVAL without `changed` */
 };
 
-/* Opens one, which reads files of keys and connects to nothing yet. Errors: -EINVAL a pattern, a
- * pair or an option makes no sense; -ENOENT / -EACCES or another code of open(2): a file of keys
- * can't be read; -ENOTSUP TLS is not built in; -ENOMEM no memory. */
+/* Opens what finds sources and keeps them. It reads files of keys, and connects to nothing yet.
+ * Errors: -EINVAL a pattern, a pair or an option makes no sense; -ENOENT / -EACCES or another code
+ * of open(2): a file of keys can't be read; -ENOTSUP TLS is not built in; -ENOMEM no memory. */
 BPULL_NBD_API int bpull_nbd_open(const struct bpull_nbd_options *options, struct bpull_nbd **nbd,
 				 struct bpull_error *error);
-/* Closes it, after the disks that read from its sources: while one is open still, it stays until
- * that is closed. Lets the broker go. NULL is allowed. */
+/* Closes what bpull_nbd_open() opened, after the disks that read from its sources: while one of
+ * these is still open, the source stays until that is closed. The broker ends with the last source.
+ * NULL is allowed. */
 BPULL_NBD_API void bpull_nbd_close(struct bpull_nbd *nbd);
 
-/* For processes that are about to give up making sockets: starts a child process that looks up and
- * connects for them, only to places that this is told of by bpull_nbd_find_base() before
- * bpull_nbd_seal() and that the options allow. The child ends by itself when `nbd` and its sources
- * are closed or this process ends, keeps no descriptor of this process, and is no child that could
- * be waited for. To be called before other threads are started: it forks, without exec. Errors:
- * -EBUSY there is one, or sources are open; -EAGAIN / -ENOMEM / -EMFILE no room for a process. */
+/* Starts a child process that looks up names and connects, for a process that is about to give up
+ * making sockets. The child connects only to places that the options allow and that
+ * bpull_nbd_find_base() has found before bpull_nbd_seal(). It ends by itself when `nbd` and its
+ * sources are closed or this process ends, keeps no descriptor of this process, and can't be waited
+ * for. Call this before the process starts other threads: it forks, without exec. Errors: -EBUSY
+ * there is a broker already, or sources are open; -EAGAIN / -ENOMEM / -EMFILE no room for a
+ * process. */
 BPULL_NBD_API int bpull_nbd_start_broker(struct bpull_nbd *nbd, struct bpull_error *error);
-/* No source can be opened from here on; those that are open stay. For the moment when a sandbox
- * closes. */
+/* Lets no source be opened from here on; those that are open stay. It is for the moment in which a
+ * sandbox closes. */
 BPULL_NBD_API void bpull_nbd_seal(struct bpull_nbd *nbd);
 
-/* Nothing waits for a server that is away from here on: what does, and what is asked later, gets
- * -EHOSTUNREACH soon, and a connection that owes an answer ends after 2 s. For a program that is
- * told to end: an abort of a job waits for what the job has asked. Does not wait. */
+/* Lets nothing wait for a server that is away from here on: what waits now, and what is asked
+ * later, soon gets -EHOSTUNREACH, and a connection that owes an answer ends after 2 s. It is for a
+ * program that was told to end: aborting a job waits for what the job has asked. Does not wait. */
 BPULL_NBD_API void bpull_nbd_give_up(struct bpull_nbd *nbd);
 
-/* As bpull_disk_options.find_base wants it; `nbd` is the struct bpull_nbd. A source is connected
- * to and looked at before this answers: it waits, for open_timeout_s at most. Errors: -EPERM not
- * allowed (the sentence says what would allow it); -EINVAL / -ENOTSUP a name that is not taken;
- * -EHOSTUNREACH / -ECONNREFUSED / -ENOENT / -ETIMEDOUT or another code of connect(2): no
+/* Finds the source that a name of NBD leads to: the callback for bpull_disk_options.find_base, with
+ * the struct bpull_nbd as its find_opaque. It connects to the server and looks at it before it
+ * answers, and waits open_timeout_s for that at most. Errors: -EPERM the options do not allow it
+ * (the sentence says what would); -EINVAL / -ENOTSUP the name has a form that is not taken;
+ * -EHOSTUNREACH / -ECONNREFUSED / -ENOENT / -ETIMEDOUT or another code of connect(2): there is no
  * connection; -EACCES TLS failed; -EIO / -EPROTO the server makes no sense. */
 BPULL_NBD_API int bpull_nbd_find_base(void *nbd, const struct bpull_open_request *request,
 				      struct bpull_base *base, struct bpull_error *error);
@@ -138,7 +142,7 @@ struct bpull_nbd_source {
 	enum bpull_nbd_state state;
 	int error;            /* 0 or -errno: why it is not connected */
 	char message[256];    /* the same as a sentence, or ""; printable */
-	uint64_t state_ms;    /* since when it is in this state */
+	uint64_t state_ms;    /* for how long it is in this state */
 	uint64_t length;      /* bytes */
 	uint32_t connections; /* now */
 	uint64_t bytes_read;  /* data that came from the server */
@@ -146,13 +150,14 @@ struct bpull_nbd_source {
 	uint64_t reconnects;  /* connections that were made again after one was lost */
 };
 
-/* Sources that there are or were. */
+/* How many sources there are or were. */
 BPULL_NBD_API unsigned bpull_nbd_count(const struct bpull_nbd *nbd);
-/* Fills *source for index < bpull_nbd_count(): 0; -ENOENT there is none, -EINVAL its size. */
+/* Tells the state of one source, and what came from it. Errors: -ENOENT there is no such source;
+ * -EINVAL the struct's size. */
 BPULL_NBD_API int bpull_nbd_get_source(const struct bpull_nbd *nbd, unsigned index,
 				       struct bpull_nbd_source *source);
-/* The NAME of a pair of `map` that no image has named yet, the first from *at on, with *at behind
- * it; NULL: no more. Valid while nbd is. *at begins with 0. */
+/* Finds the pairs of `map` that no image has named yet, one a call: returns the NAME of the first
+ * one from *at on, and sets *at behind it. NULL: there are no more. Valid while nbd is. */
 BPULL_NBD_API const char *bpull_nbd_unused_map(const struct bpull_nbd *nbd, size_t *at);
 
 #ifdef __cplusplus
