@@ -52,7 +52,7 @@ static const char create_help[] =
 	"  --tls-certificates DIR     for nbds: the authority's and our own certificates and\n"
 	"                             key\n"
 	"  --tls-psk-file FILE        for nbds: keys shared with the server instead\n"
-	"  --tls-user NAME            whose key of that file\n"
+	"  --tls-user NAME            the user of that file whose key is used\n"
 	"  -q, --quiet                say nothing on success\n"
 	"  --no-sandbox               accepted, as by all commands; this one has no filter\n"
 	"  -h, --help                 this text\n";

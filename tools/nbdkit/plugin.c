@@ -66,7 +66,7 @@
 	"                      (30)\n"                                                          \
 	"tls-certificates=DIR  for nbds: the authority's and our own certificates and key\n"    \
 	"tls-psk-file=FILE     for nbds: keys shared with the server instead\n"                 \
-	"tls-user=NAME         whose key of that file\n"                                        \
+	"tls-user=NAME         the user of that file whose key is used\n"                       \
 	"expect=[NAME=]FILE    what the base NAME must hold, or the only one behind a\n"        \
 	"                      network; may be repeated\n"                                      \
 	"holes=MODE            auto, read or trust: which holes of raw files are left out\n"    \
