@@ -147,6 +147,14 @@ static bool link_has_hung_up(const struct link *link)
 	return poll(&end, 1, 0) == 1;
 }
 
+/* The frontend is told so, too, but not why. */
+static void link_tell_refusal(uint32_t number, const char *why)
+{
+	if (why)
+		say_error("the frontend's message %u (%s) is refused: %s", number,
+			  vhost_message_name(number), why);
+}
+
 void link_process(struct link *link)
 {
 	struct vhost_channel *channel = &link->channel;
@@ -167,8 +175,10 @@ void link_process(struct link *link)
 			outcome = vhost_session_handle(&link->port->session, &channel->message,
 						       channel->fd, &why);
 		vhost_channel_done(channel);
-		if (outcome == VHOST_GO_ON)
+		if (outcome == VHOST_GO_ON) {
+			link_tell_refusal(number, why);
 			continue;
+		}
 		if (got != VHOST_END)
 			say_error("the frontend's message %u (%s) is refused, and the connection "
 				  "ended: %s",

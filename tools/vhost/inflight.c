@@ -82,9 +82,10 @@ bool inflight_load_cache(const void *region, size_t len, unsigned n_queues, unsi
 {
 	const struct inflight_tail *tail = inflight_tail((void *)region, len, n_queues, queue_size);
 
-	if (!tail || tail->magic != TAIL_MAGIC || tail->version != VERSION)
+	if (!tail || tail->magic != TAIL_MAGIC)
 		return false;
-	*write_back = tail->write_back;
+	/* Of a newer server's nothing is known: without a cache nothing can be lost. */
+	*write_back = tail->version == VERSION && tail->write_back;
 	return true;
 }
 

@@ -83,8 +83,10 @@ static enum vhost_outcome session_send(struct vhost_call *call, int answer_fd, c
 	int rc = vhost_channel_send(answer_fd, &call->answer, call->answer_fd);
 
 	session_close_fd(call->answer_fd);
+	if (!rc)
+		return VHOST_GO_ON;
 	*why = "it does not take its answer";
-	return rc ? VHOST_HANG_UP : VHOST_GO_ON;
+	return VHOST_HANG_UP;
 }
 
 enum vhost_outcome vhost_session_handle(struct vhost_session *s, struct vhost_message *m,
@@ -103,14 +105,11 @@ enum vhost_outcome vhost_session_handle(struct vhost_session *s, struct vhost_me
 	wrong = session_part(m->header.number)(s, &call);
 	if (wrong)
 		session_close_fd(call.answer_fd);
-	if (vhost_message_is_question(m)) {
-		*why = wrong;
+	*why = wrong ? wrong : call.refusal;
+	if (vhost_message_is_question(m))
 		return wrong ? VHOST_HANG_UP : session_send(&call, answer_fd, why);
-	}
-	if (!wants_ack) {
-		*why = wrong;
+	if (!wants_ack)
 		return wrong ? VHOST_HANG_UP : VHOST_GO_ON;
-	}
 	vhost_answer_u64(&call, wrong ? 1 : 0);
 	return session_send(&call, answer_fd, why);
 }

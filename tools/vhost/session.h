@@ -69,8 +69,8 @@ struct vhost_session {
 
 /* What becomes of a connection after a message. */
 enum vhost_outcome {
-	VHOST_GO_ON,
-	VHOST_HANG_UP, /* *why says why: half a sentence */
+	VHOST_GO_ON,   /* *why: NULL, or why the message was refused */
+	VHOST_HANG_UP, /* *why says why: half a sentence, as above */
 };
 
 /* A new connection's. 0 or -ENOMEM. */

@@ -166,9 +166,14 @@ static const char *device_set_state_fd(struct vhost_session *s, struct vhost_cal
 	int fd = vhost_take_fd(call->message, 0);
 	bool is_good = !m->phase && m->direction <= VHOST_STATE_LOAD && device_is_pipe(fd);
 
+	if (!is_good)
+		call->refusal =
+			"a state goes through a pipe or a socket, while the rings stand still";
 	device_drop_state_fd(s);
 	if (is_good && m->direction == VHOST_STATE_SAVE)
 		is_good = write(fd, &state, sizeof(state)) == sizeof(state);
+	if (!is_good && !call->refusal)
+		call->refusal = "the pipe does not take the state";
 	if (is_good && m->direction == VHOST_STATE_LOAD)
 		s->state_fd = fd;
 	else
@@ -193,27 +198,29 @@ static ssize_t device_read_state(int fd, struct device_state *state)
 	return n ? -1 : (ssize_t)have;
 }
 
-/* An empty state is one, too: what it would say is as it is after a start. */
-static bool device_load_state(struct vhost_session *s)
+/* Why the state is refused; NULL: it is taken. An empty state is one, too: what it would say is as
+ * it is after a start. A later version may be longer. */
+static const char *device_load_state(struct vhost_session *s)
 {
 	struct device_state state = { 0 }, known = { STATE_MAGIC, STATE_VERSION, 0, { 0 } };
 	ssize_t n = device_read_state(s->state_fd, &state);
 
 	if (!n)
-		return true;
+		return NULL;
+	if (state.magic == STATE_MAGIC && state.version > STATE_VERSION)
+		return "the device's state is a newer blockpull's, which this one can't read";
 	known.write_back = state.write_back != 0;
 	if (n != sizeof(state) || memcmp(&state, &known, sizeof(state)) != 0)
-		return false;
+		return "the device's state is none that blockpull writes";
 	device_set_cache(s, state.write_back);
-	return true;
+	return NULL;
 }
 
 static const char *device_check_state(struct vhost_session *s, struct vhost_call *call)
 {
-	bool is_good = s->state_fd < 0 || device_load_state(s);
-
+	call->refusal = s->state_fd < 0 ? NULL : device_load_state(s);
 	device_drop_state_fd(s);
-	vhost_answer_u64(call, !is_good);
+	vhost_answer_u64(call, call->refusal ? 1 : 0);
 	return NULL;
 }
 

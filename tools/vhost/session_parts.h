@@ -9,7 +9,8 @@
 struct vhost_call {
 	struct vhost_message *message;
 	struct vhost_message answer;
-	int answer_fd; /* sent along and closed; -1: none */
+	int answer_fd;       /* sent along and closed; -1: none */
+	const char *refusal; /* what an answer of its own says no for; NULL: it does not */
 };
 
 typedef const char *vhost_part(struct vhost_session *session, struct vhost_call *call);

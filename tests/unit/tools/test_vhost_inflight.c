@@ -315,3 +315,46 @@ Test(vhost_inflight, a_region_whose_file_became_empty_does_not_kill_us)
 	cr_assert_eq(rig.used->idx, 1);
 	close_killed(&rig, r);
 }
+
+/* ---- what lies behind the queues' parts ---- */
+
+/* As version 1 has it. */
+struct tail {
+	uint32_t magic, version;
+	uint8_t write_back, zero[7];
+};
+#define TAIL_MAGIC 0x6c6c7062u
+
+/* Whether the next server takes the guest for one with a cache. */
+static bool next_has_cache(struct rig *rig, const struct tail *tail)
+{
+	off_t at = rig->inflight.mmap_off + rig->inflight.mmap_len - sizeof(*tail);
+
+	cr_assert_eq(pwrite(rig->inflight_fd, tail, sizeof(*tail), at), (ssize_t)sizeof(*tail));
+	rig_die(rig);
+	vhost_start_inflight(rig);
+	return rig->session.write_back;
+}
+
+Test(vhost_inflight, the_cache_is_known_from_version_1_for_ever)
+{
+	struct rig rig;
+	struct region *r = open_killed(&rig);
+
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert_eq(next_has_cache(&rig, &(struct tail){ TAIL_MAGIC, 1, i, { 0 } }), i);
+	cr_assert(next_has_cache(&rig, &(struct tail){ 0 }), "a fresh one");
+	close_killed(&rig, r);
+}
+
+/* It may say in its own way that the guest has no cache, and then each write must be durable. */
+Test(vhost_inflight, after_a_newer_server_there_is_no_cache)
+{
+	struct rig rig;
+	struct region *r = open_killed(&rig);
+
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert(!next_has_cache(&rig, &(struct tail){ TAIL_MAGIC, 2, i, { 0 } }));
+	cr_assert_eq(rig_take_again(&rig), 4, "what was in flight is the protocol's");
+	close_killed(&rig, r);
+}
