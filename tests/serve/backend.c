@@ -8,27 +8,36 @@
 #include <unistd.h>
 
 #define OPTION "--socket-path="
+#define THEN   "--then"
 
 void backend_open(struct backend *backend, char **argv)
 {
-	*backend = (struct backend){ .argv = argv };
-	for (char **word = argv; *word; word++)
+	*backend = (struct backend){ .commands = { argv }, .n_commands = 1 };
+	for (char **word = argv; *word; word++) {
 		if (!strncmp(*word, OPTION, strlen(OPTION)))
 			backend->socket = *word + strlen(OPTION);
+		if (strcmp(*word, THEN) != 0)
+			continue;
+		if (backend->n_commands == BACKEND_MAX_COMMANDS)
+			front_fail("there are more commands than can be taken in turn");
+		*word = NULL;
+		backend->commands[backend->n_commands++] = ++word;
+	}
 	if (!backend->socket)
 		front_fail("the backend's command has no %sPATH", OPTION);
 }
 
 void backend_start(struct backend *backend)
 {
-	backend->n_starts++;
+	char **argv = backend->commands[backend->n_starts++ % backend->n_commands];
+
 	backend->pid = fork();
 	if (backend->pid < 0)
 		front_fail("fork fails");
 	if (backend->pid)
 		return;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	execv(backend->argv[0], backend->argv);
+	execvp(argv[0], argv);
 	_exit(127);
 }
 

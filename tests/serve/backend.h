@@ -8,14 +8,18 @@
 #include "tests/serve/front.h"
 #include "tests/serve/orders.h"
 
+#define BACKEND_MAX_COMMANDS 2
+
 struct backend {
-	char **argv; /* with --socket-path=PATH somewhere */
+	char **commands[BACKEND_MAX_COMMANDS]; /* each start takes the next one */
+	unsigned n_commands;
 	const char *socket;
 	pid_t pid;
 	unsigned n_starts;
 };
 
-/* Finds the socket's path in the command. */
+/* Of a command with --socket-path=PATH somewhere, and what comes behind --then: another one, that
+ * listens there as well. */
 void backend_open(struct backend *backend, char **argv);
 void backend_start(struct backend *backend);
 /* Ends it by a signal and waits for it: its exit code, or 128 + the signal that ended it. */
