@@ -28,6 +28,7 @@ struct control {
 	int fd;
 	struct sockaddr_un address;
 	struct control_client clients[CONTROL_MAX_CLIENTS];
+	unsigned long n_taken; /* of clients, ever */
 };
 
 int control_open(const char *path, struct control_target *target, struct control **out,
@@ -79,6 +80,7 @@ static void control_take_clients(struct control *control)
 
 		if (fd < 0)
 			return;
+		control->n_taken++;
 		control_greet(control, fd);
 	}
 }
@@ -169,6 +171,11 @@ int control_poll_fds(const struct control *control, struct pollfd *fds)
 			};
 	}
 	return n;
+}
+
+unsigned long control_n_taken(const struct control *control)
+{
+	return control->n_taken;
 }
 
 void control_process(struct control *control)

@@ -25,6 +25,9 @@ int control_open(const char *path, struct control_target *target, struct control
 		 struct bpull_error *error);
 /* What to poll for; returns how many, at most CONTROL_MAX_FDS. */
 int control_poll_fds(const struct control *control, struct pollfd *fds);
+/* How many clients there have been: between two lists that look alike a descriptor may have become
+ * another client's. */
+unsigned long control_n_taken(const struct control *control);
 /* Takes clients, answers what has come, tells of changed states. Never blocks. */
 void control_process(struct control *control);
 /* Passes an event of the job on to all clients. */

@@ -9,6 +9,7 @@ struct watch {
 	int epoll_fd;
 	struct pollfd fds[CONTROL_MAX_FDS];
 	int n;
+	unsigned long n_taken; /* control_n_taken() of that list */
 };
 
 /* Brings the epoll up to date with what the control socket wants to know. */
