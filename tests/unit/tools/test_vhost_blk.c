@@ -153,6 +153,24 @@ Test(vhost_blk, p12_ranges_are_judged_without_overflow)
 	expect_answer(BLK_IOERR);
 }
 
+/* On a disk that has as many. */
+Test(vhost_blk, p12_a_range_is_no_longer_than_was_told)
+{
+	static const uint32_t too_long[] = { BLK_MAX_SECTORS + 1, (1u << 23) + 8, UINT32_MAX };
+	struct blk_disk large = disk;
+
+	large.len = UINT64_C(1) << 42;
+	put_range(0, 8, BLK_MAX_SECTORS, 0);
+	decode(&large, 13, 0, 16 + 16, 1, 4096);
+	cr_assert_eq(r.act, BLK_ZEROES);
+	cr_assert_eq(r.ranges[0].len, UINT64_C(512) * BLK_MAX_SECTORS);
+	for (unsigned i = 0; i < 3; i++) {
+		put_range(0, 8, too_long[i], 0);
+		decode(&large, 13, 0, 16 + 16, 1, 4096);
+		expect_answer(BLK_IOERR);
+	}
+}
+
 Test(vhost_blk, p13_a_name_is_as_long_as_there_is_room)
 {
 	for (unsigned len = 0; len <= 30; len++) {

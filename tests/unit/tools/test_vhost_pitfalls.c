@@ -65,6 +65,10 @@ Test(vhost_pitfalls, p04_event_idx_comes_from_features_alone)
 	rig_take(&rig);
 	vring_listen(&rig_queue(&rig)->ring);
 	cr_assert_eq(*avail_event, 0x5a5a, "what is behind a ring without EVENT_IDX is not its");
+	vhost_queue_stop(&rig.session, rig_queue(&rig));
+	cr_assert(rig_say_state(&rig, VHOST_SET_VRING_BASE, 0, 1) && rig_kick(&rig));
+	vring_listen(&rig_queue(&rig)->ring);
+	cr_assert_eq(*avail_event, 0x5a5a, "nor with a SET_VRING_BASE behind its addresses");
 	cr_assert(rig_features(&rig, NEW | VHOST_BIT(VIRTIO_EVENT_IDX)));
 	vring_listen(&rig_queue(&rig)->ring);
 	cr_assert_eq(*avail_event, 1, "without another SET_VRING_BASE");
@@ -193,6 +197,28 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_done_again_by_age)
 	cr_assert_eq(rig_take_again(&rig), -1);
 	rig_offer(&rig, 1);
 	cr_assert_eq(rig_take(&rig), 1, "and the ring goes on behind them");
+	rig_close(&rig);
+}
+
+/* What came behind the first death is younger than all that was left by it. */
+Test(vhost_pitfalls, p09_age_goes_on_from_death_to_death)
+{
+	static const uint16_t heads[] = { 6, 1, 4 };
+	struct rig rig;
+
+	rig_open(&rig);
+	vhost_start_inflight(&rig);
+	for (unsigned n = 0; n <= 3; n++) {
+		for (unsigned i = 0; i < n; i++)
+			cr_assert_eq(rig_take_again(&rig), heads[i]);
+		cr_assert_eq(rig_take_again(&rig), -1);
+		if (n == 3)
+			break;
+		rig_offer(&rig, heads[n]);
+		cr_assert_eq(rig_take(&rig), heads[n]);
+		rig_die(&rig);
+		vhost_start_inflight(&rig);
+	}
 	rig_close(&rig);
 }
 
