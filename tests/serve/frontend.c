@@ -5,6 +5,7 @@
  * frontend hostile [OPTION...] -- BACKEND...         what no frontend should do
  * frontend load [OPTION...] SOCKET           requests a second
  * frontend steer [OPTION...] SOCKET              does what stdin says (steer.c)
+ * frontend cases [OPTION...] SOCKET          what QEMU's own test asks
  * frontend halt [OPTION...] SOCKET           stops rings with requests in flight
  *
  * BACKEND's command has --socket-path=PATH. What is wrong ends with exit code 1.
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/serve/cases.h"
 #include "tests/serve/halt.h"
 #include "tests/serve/hostile.h"
 #include "tests/serve/load.h"
@@ -172,6 +174,16 @@ static int run_steer(const struct options *o, const char *socket)
 	return 0;
 }
 
+static int run_cases(const struct options *o, const char *socket)
+{
+	struct front front;
+
+	open_front(&front, o);
+	cases_run(&front, order_find(o->order), socket, o->first, o->disk_len);
+	front_close(&front);
+	return 0;
+}
+
 #define HALTS 40
 
 static int run_halt(const struct options *o, const char *socket)
@@ -191,7 +203,7 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	if (argc < 3)
-		front_fail("usage: storm|orders|hostile|load|steer|halt [OPTION...] "
+		front_fail("usage: storm|orders|hostile|load|steer|cases|halt [OPTION...] "
 			   "COMMAND...|SOCKET");
 	options_read(&o, argc - 1, argv + 1);
 	argv += 1 + optind;
@@ -207,6 +219,8 @@ int main(int argc, char **argv)
 		return run_load(&o, *argv);
 	if (!strcmp(verb, "steer"))
 		return run_steer(&o, *argv);
+	if (!strcmp(verb, "cases"))
+		return run_cases(&o, *argv);
 	if (!strcmp(verb, "halt"))
 		return run_halt(&o, *argv);
 	front_fail("unknown verb '%s'", verb);

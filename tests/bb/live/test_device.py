@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What a frontend is told of the device that `serve` is: features, queues, sizes, serial number; and --fd that listens."""
+"""What a frontend is told of the device that `serve` is: features, queues, sizes, serial number; and --fd that listens.
+
+tests/serve/cases.c has what QEMU's own test of a vhost-user disk asks."""
 import socket
 import struct
 
 import harness
 import images
 from harness import case, check, same
-from serve_rig import FIRST, SIZE, Front, disk, end, hear, over, running, say, serving
+from serve_rig import FIRST, SIZE, Front, disk, end, frontend, hear, over, running, say, serving
 
 GET_FEATURES, SET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_CONFIG = 1, 16, 17, 24
 PROTOCOL_MQ, PROTOCOL_CONFIG = 0, 9
@@ -70,6 +72,16 @@ def read_only(d):
     front.do('read', 0, 0, answer=FIRST)
     over(server, front)
     before.verify('by the guest')
+
+
+@case('what QEMU\'s own test asks of a disk: layouts, ranges that make no sense, EVENT_IDX, a queue that there is not, eight queues')
+def qemu_cases(d):
+    top = disk(d)
+    server = serving(d, '--queues=8', top)
+    frontend('cases', '-f', FIRST, '-q', 8, '-n', SIZE, f'{d}/s')
+    said = end(server)
+    check('SET_VRING_ADDR) is refused: there is no such queue' in said.err, f'the server says: {said.err}')
+    same(images.image_check(top, 'qcow2'), 0, 'qemu-img check')
 
 
 @case('--fd takes a socket that listens, and frontends come and go')
