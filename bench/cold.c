@@ -28,6 +28,8 @@ const char cold_help[] =
 	"  --cluster-size N   of the overlay (default: 64K)\n"
 	"  --rounds N         of each method (default: 3)\n"
 	"  --dir DIR          where the files go (default: TMPDIR, else /var/tmp)\n"
+	"  --image-dir DIR    where what is made goes (default: the same): on another device the\n"
+	"                     base's has nothing to do but read\n"
 	"  --json             as JSON, for 'blockpull-bench report'\n"
 	"  -h, --help         this text\n";
 
@@ -37,6 +39,7 @@ enum {
 	OPT_CLUSTER,
 	OPT_ROUNDS,
 	OPT_DIR,
+	OPT_IMAGE_DIR,
 	OPT_JSON,
 };
 
@@ -46,6 +49,7 @@ const struct option cold_options[] = {
 	{ "cluster-size", required_argument, NULL, OPT_CLUSTER },
 	{ "rounds", required_argument, NULL, OPT_ROUNDS },
 	{ "dir", required_argument, NULL, OPT_DIR },
+	{ "image-dir", required_argument, NULL, OPT_IMAGE_DIR },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ NULL, 0, NULL, 0 },
 };
@@ -99,6 +103,8 @@ static int cold_print_json(const struct cold *c)
 	cold_add_u64(o, "data_bytes", scene_moved_len(&c->scene));
 	cold_add_u64(o, "cluster_size", c->scene.cluster_size);
 	cold_add_u64(o, "rounds", c->rounds);
+	json_object_object_add(o, "image_dir",
+			       c->image_dir ? json_object_new_string(c->image_dir) : NULL);
 	json_object_object_add(head, "options", o);
 	for (unsigned m = 0; m < c->n_methods; m++)
 		json_object_object_add(all, cold_methods[m], cold_json_method(c, m, unit_ns));
@@ -111,9 +117,10 @@ static void cold_print_text(const struct cold *c)
 	uint64_t unit_ns = timed_summarize(c->costs[COLD_DEVICE], c->rounds).median_ns;
 	char data[SIZE_TEXT_CAP];
 
-	printf("a %s base of %s, not in the page cache, %llu rounds; seconds until durable\n",
+	printf("a %s base of %s, not in the page cache, %llu rounds; seconds until durable%s%s\n",
 	       cold_formats[c->base_format], size_text(scene_moved_len(&c->scene), data),
-	       (unsigned long long)c->rounds);
+	       (unsigned long long)c->rounds, c->image_dir ? " in " : "",
+	       c->image_dir ? c->image_dir : "");
 	printf("  %-10s %8s %8s %8s %9s %8s\n", "", "min", "median", "max", "x device", "CPU s");
 	for (unsigned m = 0; m < c->n_methods; m++) {
 		struct timed_summary s = timed_summarize(c->costs[m], c->rounds);
@@ -136,6 +143,7 @@ static int cold_take(void *opaque, int option)
 	case OPT_CLUSTER: return commands_cluster("cold", &c->scene.cluster_size);
 	case OPT_ROUNDS: return commands_count("cold", "--rounds", 1, TIMED_MAX_ROUNDS, &c->rounds);
 	case OPT_DIR: c->dir = optarg; return 0;
+	case OPT_IMAGE_DIR: c->image_dir = optarg; return 0;
 	case OPT_JSON: c->json = true; return 0;
 	default: return EXIT_CODE_USAGE;
 	}
@@ -187,6 +195,7 @@ int cold_main(int argc, char **argv)
 	int code = cold_parse(&c, argc, argv);
 
 	if (!code)
-		code = place_enter(c.dir, scene_room(&c.scene) + scene_moved_len(&c.scene));
+		code = place_enter_two(c.dir, scene_room(&c.scene) + scene_moved_len(&c.scene),
+				       c.image_dir, scene_room(&c.scene), c.image_place);
 	return code ? code : cold_run(&c);
 }

@@ -3,6 +3,7 @@
 #ifndef BENCH_COLD_H
 #define BENCH_COLD_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,7 +22,8 @@ struct cold {
 	struct scene scene;
 	unsigned base_format; /* 0: raw, 1: qcow2 */
 	uint64_t rounds;
-	const char *dir;
+	const char *dir, *image_dir; /* NULL: where the base is */
+	char image_place[PATH_MAX];  /* made below it */
 	bool json;
 	unsigned n_methods; /* without QEMU one less */
 	struct timed_cost *costs[COLD_N];

@@ -31,14 +31,16 @@ static const char *const base_names[] = { "base", "layered" };
 /* One that waits for the job's end; *info: what it did. */
 static int cold_pull_image(const char *name, struct bpull_job_info *info)
 {
+	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, 0);
 	struct bpull_error error = { 0 };
 	struct bpull_engine *engine = NULL;
 	struct bpull_disk *disk = NULL;
 	int rc = bpull_engine_open(NULL, &engine, &error);
 	int code;
 
+	o.backing_rule = BPULL_BACKING_ANY; /* the base may be in another directory */
 	if (!rc)
-		rc = bpull_disk_open(engine, name, NULL, &disk, &error);
+		rc = bpull_disk_open(engine, name, &o, &disk, &error);
 	if (!rc)
 		rc = bpull_job_start(disk, NULL, &error);
 	code = rc ? complain_library("pull", &error, rc) : ends_wait_job(engine, "pull");
@@ -62,11 +64,33 @@ static int cold_make_layered(const struct cold *c)
 				    c->scene.cluster_size, "layered", BPULL_FORMAT_QCOW2);
 }
 
+/* The overlay, whose base is found from any directory. */
+static int cold_make_far(const struct cold *c)
+{
+	char *base = realpath(base_names[c->base_format], NULL);
+	int code = base ? 0 : complain_system(base_names[c->base_format]);
+
+	unlink("fresh");
+	if (!code)
+		code = scene_overlay("fresh", BPULL_FORMAT_QCOW2, c->scene.size,
+				     c->scene.cluster_size, base,
+				     c->base_format ? BPULL_FORMAT_QCOW2 : BPULL_FORMAT_RAW);
+	free(base);
+	return code;
+}
+
 int cold_make(const struct cold *c)
 {
 	int code = scene_make(&c->scene);
 
-	return !code && c->base_format ? cold_make_layered(c) : code;
+	if (!code && c->base_format)
+		code = cold_make_layered(c);
+	return !code && c->image_dir ? cold_make_far(c) : code;
+}
+
+static void cold_name(const struct cold *c, const char *name, char path[PATH_MAX + 16])
+{
+	snprintf(path, PATH_MAX + 16, "%s/%s", c->image_place, name);
 }
 
 /* ---- the page cache ---- */
@@ -129,17 +153,22 @@ static int cold_pull(void *opaque)
 {
 	struct cold *c = opaque;
 	struct bpull_job_info info = { .size = sizeof(info) };
-	int code = cold_pull_image("image", &info);
+	char image[PATH_MAX + 16];
+	int code;
 
+	cold_name(c, "image", image);
+	code = cold_pull_image(image, &info);
 	c->past_cache_len[c->round] = info.past_cache_bytes;
 	return code;
 }
 
 static int cold_copy(void *opaque)
 {
-	struct copies_job job = { .method = COPIES_CEILING, .from = "packed", .to = "copy" };
+	struct copies_job job = { .method = COPIES_CEILING, .from = "packed" };
+	char copy[PATH_MAX + 16];
 
-	(void)opaque;
+	cold_name(opaque, "copy", copy);
+	job.to = copy;
 	return ends_copy(&job);
 }
 
@@ -150,9 +179,11 @@ bool cold_has_qemu(void)
 
 static int cold_rebase(void *opaque)
 {
+	const struct cold *c = opaque;
 	int status;
 
-	(void)opaque;
+	if (chdir(c->image_place)) /* of this process, which ends */
+		return complain_system(c->image_place);
 	/* No option of ours and no name of a user's is in it. */
 	status = system("qemu-img rebase -f qcow2 -b '' image");
 	return status ? complain(EXIT_CODE_FAILED, "qemu-img: it ended with status %#x",
@@ -160,11 +191,11 @@ static int cold_rebase(void *opaque)
 		      : 0;
 }
 
-static int cold_prepare(const struct cold *c)
+static int cold_prepare(const struct cold *c, const char *image, const char *copy)
 {
-	int code = scene_fresh("image");
+	int code = scene_fresh(image);
 
-	unlink("copy");
+	unlink(copy);
 	sync();
 	if (!code)
 		place_touch_memory(scene_moved_len(&c->scene) + (64 << 20));
@@ -177,12 +208,16 @@ int cold_one_run(struct cold *c, unsigned method)
 {
 	static int (*const works[])(void *opaque) = { cold_read_device, cold_pull, cold_copy,
 						      cold_rebase };
-	static const char *const made[] = { NULL, "image", "copy", "image" };
-	int code = cold_prepare(c);
+	char image[PATH_MAX + 16], copy[PATH_MAX + 16];
+	const char *const made[] = { NULL, image, copy, image };
+	int code;
 
+	cold_name(c, "image", image);
+	cold_name(c, "copy", copy);
+	code = cold_prepare(c, image, copy);
 	if (!code)
 		code = timed_run(works[method], c, made[method], &c->costs[method][c->round]);
 	if (!code && !c->round && (method == COLD_BLOCKPULL || method == COLD_REBASE))
-		code = scene_judge(&c->scene, "image");
+		code = scene_judge(&c->scene, image);
 	return code;
 }

@@ -353,8 +353,8 @@ def show_cold(result):
     past = min(run["past_cache_bytes"] for run in methods["blockpull"]["runs"])
     return section(
         f"Cold base: {o['base']}",
-        dim(f"{size(o['data_bytes'])} that the page cache does not have, {o['rounds']} rounds; until durable. Each pull read "
-            f"{size(past)} or more past the cache"),
+        dim(f"{size(o['data_bytes'])} that the page cache does not have, {o['rounds']} rounds; until durable"
+            + (f" in {esc(o['image_dir'])}" if o.get("image_dir") else "") + f". Each pull read {size(past)} or more past the cache"),
         bars(rows, "x device alone", goal=1.05),
         table(["", "min s", "median s", "max s", "x device", "CPU s", "peak memory"], cells))
 

@@ -304,7 +304,11 @@ def colds():
             file.flush()
             page = page_of(file.name)
         assert page.seen.count("svg") == 1 and f"Cold base: {base}" in page.words and "device alone" in page.words
-    assert "x device" in ours("cold", "--data", "1M", "--rounds", "1")
+    with tempfile.TemporaryDirectory(prefix="blockpull-smoke.") as elsewhere:
+        for base in "raw", "qcow2":
+            text = ours("cold", "--data", "1M", "--rounds", "1", "--base", base, "--image-dir", elsewhere)
+            assert "x device" in text and f"durable in {elsewhere}" in text, text
+        assert not os.listdir(elsewhere), "what was made is left"
     return None
 
 

@@ -44,6 +44,7 @@ static const struct offer offers[] = {
 	{ "format", OFFER_WORDS, format_words },
 	{ "jobs", OFFER_FREE, NULL },
 	{ "pattern", OFFER_WORDS, pattern_words },
+	{ "image-dir", OFFER_DIRS, NULL },
 	{ "images", OFFER_FREE, NULL },
 	{ "processes", OFFER_FREE, NULL },
 	{ "rate", OFFER_FREE, NULL },

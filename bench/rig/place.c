@@ -65,7 +65,16 @@ static void place_remove(const char *path)
 	complain(EXIT_CODE_FAILED, "%s could not be removed: %s", path, strerror(errno));
 }
 
-static _Noreturn void place_wait_and_remove(pid_t child, const sigset_t *signals, const char *path)
+/* An empty name is no place. */
+static void place_remove_both(char paths[2][PATH_MAX])
+{
+	for (int i = 0; i < 2; i++)
+		if (*paths[i])
+			place_remove(paths[i]);
+}
+
+static _Noreturn void place_wait_and_remove(pid_t child, const sigset_t *signals,
+					    char paths[2][PATH_MAX])
 {
 	int status = 0, stopped_by = 0;
 	siginfo_t info;
@@ -77,7 +86,7 @@ static _Noreturn void place_wait_and_remove(pid_t child, const sigset_t *signals
 		kill(-child, SIGKILL);
 	}
 	kill(-child, SIGKILL); /* what it may have started */
-	place_remove(path);
+	place_remove_both(paths);
 	if (stopped_by) {
 		signal(stopped_by, SIG_DFL);
 		sigprocmask(SIG_UNBLOCK, signals, NULL);
@@ -98,9 +107,40 @@ static int place_enter_child(pid_t parent, const char *path, const sigset_t *old
 	return chdir(path) ? complain_system(path) : 0;
 }
 
-int place_enter(const char *dir, uint64_t needed_len)
+/* Makes path, below dir. An exit code; path is empty then. */
+static int place_make(const char *dir, char path[PATH_MAX])
 {
-	char path[PATH_MAX];
+	int len = snprintf(path, PATH_MAX, "%s/blockpull-bench.XXXXXX", dir);
+	int code = 0;
+
+	if (len >= PATH_MAX)
+		code = complain(EXIT_CODE_FAILED, "the name of the directory is too long");
+	else if (!mkdtemp(path))
+		code = complain_system(dir);
+	if (code)
+		*path = 0;
+	return code;
+}
+
+static int place_make_both(const char *dir, const char *other_dir, char paths[2][PATH_MAX])
+{
+	char absolute[PATH_MAX];
+	int code = place_make(dir, paths[0]);
+
+	*paths[1] = 0;
+	if (code || !other_dir)
+		return code;
+	code = realpath(other_dir, absolute) ? place_make(absolute, paths[1])
+					     : complain_system(other_dir);
+	if (code)
+		place_remove_both(paths);
+	return code;
+}
+
+int place_enter_two(const char *dir, uint64_t needed_len, const char *other_dir, uint64_t other_len,
+		    char other_path[PATH_MAX])
+{
+	char paths[2][PATH_MAX];
 	sigset_t signals, old_mask;
 	pid_t parent = getpid();
 	pid_t child;
@@ -109,26 +149,36 @@ int place_enter(const char *dir, uint64_t needed_len)
 	if (!dir)
 		dir = getenv("TMPDIR") && *getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
 	code = place_check_room(dir, needed_len);
+	if (!code && other_dir)
+		code = place_check_room(other_dir, other_len);
 	if (code)
 		return code;
-	if (snprintf(path, sizeof(path), "%s/blockpull-bench.XXXXXX", dir) >= (int)sizeof(path))
-		return complain(EXIT_CODE_FAILED, "the name of the directory is too long");
 	stop_ends(&signals);
 	sigaddset(&signals, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &signals, &old_mask);
-	if (!mkdtemp(path))
-		return complain_system(dir);
+	code = place_make_both(dir, other_dir, paths);
+	if (code)
+		return code;
 	fflush(NULL);
 	child = fork();
-	if (!child)
-		return place_enter_child(parent, path, &old_mask);
+	if (!child) {
+		strcpy(other_path, *paths[1] ? paths[1] : ".");
+		return place_enter_child(parent, paths[0], &old_mask);
+	}
 	if (child < 0) {
 		code = complain_system("fork");
-		rmdir(path);
+		place_remove_both(paths);
 		return code;
 	}
 	setpgid(child, child); /* in both: either process may be first */
-	place_wait_and_remove(child, &signals, path);
+	place_wait_and_remove(child, &signals, paths);
+}
+
+int place_enter(const char *dir, uint64_t needed_len)
+{
+	char nowhere[PATH_MAX];
+
+	return place_enter_two(dir, needed_len, NULL, 0, nowhere);
 }
 
 void place_touch_memory(uint64_t len)
