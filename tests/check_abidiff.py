@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """What `./tools/dev abi` lets pass, as TAP: changes are put into the recorded descriptions of the libraries, and
-tools/packaging/abi.py must find those that programs would notice, and no others. Skipped without abidiff.
+tools/packaging/abi.py must find those that programs would notice, and no others; and check_abi_tag.py what changed since a tag,
+in a repository that is made for it. Skipped without abidiff.
 
 usage: check_abidiff.py ROOT"""
 import contextlib
@@ -9,12 +10,14 @@ import io
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
 ROOT = pathlib.Path(sys.argv[1])
 sys.path.insert(0, str(ROOT / "tools/packaging"))
 import abi  # noqa: E402
+import check_abi_tag  # noqa: E402
 
 RECORDED = ROOT / "tools/packaging/abi/libblockpull.x86_64.abi"
 NBD_RECORDED = ROOT / "tools/packaging/abi/libblockpull-nbd.x86_64.abi"
@@ -81,12 +84,43 @@ def noticed(description, steps):
     return False, said.getvalue()
 
 
+def tagged(title, steps, tag, commits_after, wanted):
+    """A repository whose only file is what was recorded, changed before the tag, or after it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root, scratch = pathlib.Path(scratch, "root"), pathlib.Path(scratch)
+        record = root / RECORDED.relative_to(ROOT)
+        record.parent.mkdir(parents=True)
+        record.write_text(RECORDED.read_text())
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "a"), *([("tag", tag)] if tag else []),
+                      *[(*who, "commit", "-qm", "b", "--allow-empty")] * commits_after):
+            subprocess.run(["git", *words], cwd=root, check=True)
+        new = scratch / "new.abi"
+        new.write_text(changed(RECORDED.read_text(), steps))
+        found = abi.last_tag(root)
+        reason = check_abi_tag.why_not(root, "libblockpull", found)
+        said = [reason] if reason else check_abi_tag.complaints(root, "libblockpull", found, new, scratch)
+    return f"since a tag: {title}", wanted in " ".join(said) if wanted else not said, said
+
+
+ADDED = ((SYMBOL, lambda m: m[0] + m[0].replace("bpull_flush", "bpull_g")),
+         (FUNCTION, lambda m: m[0] + m[0].replace("bpull_flush", "bpull_g")))
+TAGGED = (
+    ("nothing", (), "v0.1.0", 1, ""),
+    ("a call is gone", ((FUNCTION, ""), (SYMBOL, "")), "v0.1.0", 1, "compiled for v0.1.0 would notice"),
+    ("a call is new", ADDED, "v0.1.0", 1, ""),
+    ("a call is new, and not recorded at the tag itself", ADDED, "v0.1.0", 0, "not its library"),
+    ("no tag", ((FUNCTION, ""), (SYMBOL, "")), None, 1, "no tag"),
+    ("a tag of something else", ((FUNCTION, ""), (SYMBOL, "")), "try", 1, "no tag"),
+)
+
+
 def main():
     if not shutil.which("abidiff"):
         print("1..0 # SKIP abidiff is not installed (abigail-tools)")
         return 0
     cases = [(description, *change) for description, changes in ((RECORDED, CHANGES), (NBD_RECORDED, NBD_CHANGES)) for change in changes]
-    print(f"1..{len(cases)}")
+    print(f"1..{len(cases) + len(TAGGED)}")
     failed = False
     for i, (description, title, wanted, steps) in enumerate(cases, 1):
         is_noticed, said = noticed(description, steps)
@@ -95,6 +129,10 @@ def main():
         print(f"{'not ok' if wrong else 'ok'} {i} - {description.name.split('.')[0]}: {title}: {'an error' if wanted else 'none'}")
         if wrong:
             print("".join(f"# {line}\n" for line in said.splitlines()), end="")
+    for i, (title, right, said) in enumerate((tagged(*row) for row in TAGGED), len(cases) + 1):
+        failed |= not right
+        print(f"{'ok' if right else 'not ok'} {i} - {title}")
+        print("" if right else "".join(f"# {line}\n" for line in said), end="")
     return int(failed)
 
 

@@ -30,10 +30,23 @@ def recorded(name):
     return ROOT / "tools/packaging/abi" / f"{name}.{platform.machine()}.abi"
 
 
-def last_tag():
-    result = subprocess.run(["git", "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*"], cwd=ROOT,
-                            capture_output=True, text=True, check=False)
-    return result.stdout.strip() or None
+def git(*words, root=ROOT):
+    """What git says, or None where it refuses."""
+    result = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+    return result.stdout if result.returncode == 0 else None
+
+
+def last_tag(root=ROOT):
+    """The last release that can be reached, or None. In a tarball below another repository that one's tags are not ours."""
+    top = git("rev-parse", "--show-toplevel", root=root)
+    if top is None or pathlib.Path(top.strip()).resolve() != root.resolve():
+        return None
+    return (git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", root=root) or "").strip() or None
+
+
+def recorded_at(tag, name, root=ROOT):
+    """The description that a tag's own tree has of its library, or None."""
+    return git("show", f"{tag}:{recorded(name).relative_to(ROOT)}", root=root)
 
 
 def tree_of(tag, out):
@@ -55,17 +68,21 @@ def library(tree, build, name):
     return build / LIBRARIES[name][0] / f"{name}.so"
 
 
-def describe(tree, build, name, out):
+def describe(tree, scratch, name, shared_object, out):
     """A description by abidw: the calls and the types that the public headers show."""
     folder, names = LIBRARIES[name]
-    headers = build / "public-headers" / name
+    headers = scratch / "public-headers" / name
     headers.mkdir(parents=True, exist_ok=True)
     for one in names:
         (headers / one).write_text((tree / folder / one).read_text())
     run("abidw", "--exported-interfaces-only", "--drop-private-types", "--no-show-locs", "--no-comp-dir-path",
         "--no-corpus-path", "--no-elf-needed", "--no-write-default-sizes", "--headers-dir", headers, "--out-file", out,
-        library(tree, build, name))
+        shared_object)
     return out
+
+
+def build_and_describe(tree, build, name, out):
+    return describe(tree, build, name, library(tree, build, name), out)
 
 
 def sized_structs():
@@ -103,6 +120,11 @@ def soname(description):
     return re.search(r"soname='([^']*)'", description.read_text())[1]
 
 
+def differs(old, new):
+    """In anything, were it only a call that is new."""
+    return subprocess.run(["abidiff", old, new], capture_output=True, check=False).returncode != 0
+
+
 def compare(old, new, out, what):
     result = subprocess.run(["abidiff", old, without_growth(old, new, out / "not-grown.abi")], capture_output=True,
                             text=True, check=False)
@@ -124,7 +146,7 @@ def compare_with_released(name, new, out):
         if not (tree / LIBRARIES[name][0] / f"{name}.map").exists():
             print(f"abi: {tag} has no {name}: no program is compiled for it yet")
         else:
-            compare(describe(tree, out / f"build-{tag}", name, out / f"{name}-{tag}.abi"), new, out, tag)
+            compare(build_and_describe(tree, out / f"build-{tag}", name, out / f"{name}-{tag}.abi"), new, out, tag)
     elif recorded(name).exists():
         compare(recorded(name), new, out, f"the library that {recorded(name).relative_to(ROOT)} describes")
     else:
@@ -137,7 +159,7 @@ def main():
     out, verb = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2]
     out.mkdir(parents=True, exist_ok=True)
     for name in LIBRARIES:
-        new = describe(ROOT, out / "new", name, out / f"new-{name}.abi")
+        new = build_and_describe(ROOT, out / "new", name, out / f"new-{name}.abi")
         if verb == "record":
             recorded(name).parent.mkdir(exist_ok=True)
             recorded(name).write_text(new.read_text())
