@@ -13,8 +13,6 @@
 
 #define ZEROS  UINT32_MAX
 #define SECTOR 512u
-/* All that is in flight ends by then. */
-#define SETTLE_NS UINT64_C(30000000000)
 
 enum type {
 	IN = 0,
@@ -143,20 +141,32 @@ static void storm_die(struct storm *s)
 	backend_attach(&s->backend, &s->front, s->order);
 }
 
+/* Takes what is over of so many in flight: how many are left. Ends the program when none has ended
+ * for too long. */
+static unsigned storm_take_of(struct storm *s, unsigned in_flight, uint64_t *since_ns)
+{
+	unsigned n = storm_take(s);
+	uint64_t now = front_now_ns();
+
+	if (n || !in_flight)
+		*since_ns = now;
+	else if (now - *since_ns > FRONT_PATIENCE_MS * UINT64_C(1000000))
+		front_fail("%s: %u requests were never ended", s->order->name, in_flight);
+	return in_flight - n;
+}
+
 /* Waits for the end of what is in flight. */
 static void storm_settle(struct storm *s, unsigned n)
 {
-	uint64_t until = front_now_ns() + SETTLE_NS;
+	uint64_t since = front_now_ns();
 
-	while (n && front_now_ns() < until)
-		n -= storm_take(s);
-	if (n)
-		front_fail("%u requests were never ended", n);
+	while (n)
+		n = storm_take_of(s, n, &since);
 }
 
 void storm_some(struct storm *s, uint64_t n)
 {
-	uint64_t until = front_now_ns() + SETTLE_NS, turn = 0;
+	uint64_t since = front_now_ns(), turn = 0;
 	unsigned in_flight = 0;
 
 	while (turn < n) {
@@ -168,32 +178,36 @@ void storm_some(struct storm *s, uint64_t n)
 			}
 		for (unsigned i = 0; i < s->front.n_queues; i++)
 			front_kick(&s->front.queues[i]);
-		in_flight -= storm_take(s);
-		if (front_now_ns() > until)
-			front_fail("%s: %u requests were never ended", s->order->name, in_flight);
+		in_flight = storm_take_of(s, in_flight, &since);
 	}
 	storm_settle(s, in_flight);
 }
 
+/* Reads the next blocks while the queue has room for them; returns how many. */
+static unsigned storm_read_next(struct storm *s, struct front_queue *q, unsigned block)
+{
+	unsigned n = 0;
+	int at;
+
+	for (; block + n < s->world.n && (at = front_slot(q)) >= 0; n++)
+		storm_begin(s, q, at, IN, block + n);
+	front_kick(q);
+	return n;
+}
+
 void storm_read_all(struct storm *s)
 {
-	uint64_t until = front_now_ns() + SETTLE_NS;
+	uint64_t since = front_now_ns();
 	unsigned block = 0, in_flight = 0;
 
 	while (block < s->world.n || in_flight) {
 		for (unsigned i = 0; i < s->front.n_queues; i++) {
-			struct front_queue *q = &s->front.queues[i];
-			int at = block < s->world.n ? front_slot(q) : -1;
+			unsigned n = storm_read_next(s, &s->front.queues[i], block);
 
-			for (; at >= 0; at = block < s->world.n ? front_slot(q) : -1) {
-				storm_begin(s, q, at, IN, block++);
-				in_flight++;
-			}
-			front_kick(q);
+			block += n;
+			in_flight += n;
 		}
-		in_flight -= storm_take(s);
-		if (front_now_ns() > until)
-			front_fail("%u reads were never ended", in_flight);
+		in_flight = storm_take_of(s, in_flight, &since);
 	}
 }
 
