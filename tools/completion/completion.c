@@ -70,19 +70,24 @@ static void completion_join(const char *at, char *text, size_t cap)
 	text[n] = 0;
 }
 
-/* Leaves the first clause. */
-static void completion_shorten(char *text)
+/* Leaves the first clause, or what has room of it, in whole words. */
+static void completion_shorten(char *text, size_t cap)
 {
 	char *end = strstr(text, " (");
+	size_t len;
 
 	if (end)
 		*end = 0;
 	end = strchr(text, ';');
 	if (end)
 		*end = 0;
-	end = text + strlen(text);
-	if (end > text && strchr(":,.", end[-1]))
-		end[-1] = 0;
+	len = strlen(text);
+	if (len >= cap)
+		for (len = cap - 1; len && text[len] != ' ';)
+			len--;
+	while (len && strchr(" :,.", text[len - 1]))
+		len--;
+	text[len] = 0;
 }
 
 struct completion_option completion_option(const struct command *command, const struct option *row)
@@ -109,7 +114,7 @@ struct completion_option completion_option(const struct command *command, const 
 	}
 	completion_join(at, text, sizeof(text));
 	option.is_repeatable = strstr(text, "repeatable");
-	completion_shorten(text);
+	completion_shorten(text, sizeof(option.text));
 	snprintf(option.text, sizeof(option.text), "%s", text);
 	return option;
 }

@@ -62,19 +62,29 @@ static void fish_print_offer(const struct offer *offer)
 	}
 }
 
+static void fish_begin_option(const struct command *command, const struct completion_option *option)
+{
+	completion_print("complete -c @NAME@ -n '__@ID@_at ");
+	printf("%s' -l %s", command->name, option->name);
+	if (option->letter)
+		printf(" -s %c", option->letter);
+	/* What may be left out is offered behind "=" only. */
+	if (option->offer && !option->is_value_optional)
+		printf(" -r");
+}
+
 static void fish_print_option(const struct command *command, const struct option *row)
 {
 	struct completion_option option = completion_option(command, row);
 
-	completion_print("complete -c @NAME@ -n '__@ID@_at ");
-	printf("%s' -l %s", command->name, option.name);
-	if (option.letter)
-		printf(" -s %c", option.letter);
-	if (option.offer) {
-		/* What may be left out is offered behind "=" only. */
-		if (!option.is_value_optional)
-			printf(" -r");
+	fish_begin_option(command, &option);
+	if (option.offer)
 		fish_print_offer(option.offer);
+	/* A line's text stands beside its words as well: "report: ..." is not what stop does. */
+	if (option.offer && option.offer->kind == OFFER_WORDS) {
+		printf("\n");
+		fish_begin_option(command, &option);
+		printf(" -f");
 	}
 	printf(" -d ");
 	fish_print_text(option.text);

@@ -80,6 +80,19 @@ def options(d):
         same(fish_options(verb), wanted, f'fish, {verb}')
 
 
+@case('what an option does is told in whole words of --help')
+def texts(d):
+    told = 0
+    for verb in verbs():
+        said = ' '.join(bp(verb, '--help').out.split())
+        for line in script('blockpull.fish').read_text().splitlines():
+            if found := re.search(rf"'__blockpull_at {verb}' -l (\S+) .*-d '((?:[^'\\]|\\.)*)'$", line):
+                text = re.sub(r'\\(.)', r'\1', found[2])
+                check(re.search(re.escape(text) + r'(?!\w)', said) and text[-1] not in ':,.', f'{verb} --{found[1]}: {text}')
+                told += 1
+    check(told > 200, f'only {told} texts were found')
+
+
 @case('the verbs are those of --help, in every shell')
 def all_verbs(d):
     wanted = set(verbs())
@@ -228,6 +241,7 @@ def in_fish(d):
                              env=harness.environment(HOME=harness.root))
         check(not result.err, str(result))
         same({row.split('\t')[0] for row in result.out.splitlines()}, wanted, repr(line))
+        check('report:' not in result.out, f'a value with the text of another: {result}')
     for line, wanted in (('blockpull-bench gue', {'guest'}), ('blockpull-bench guest --rw ', {'read', 'write', 'alloc'})):
         result = harness.run('fish', '--no-config', '-c', f'source {bench_script("blockpull-bench.fish")}; complete -C {shlex.quote(line)}',
                              cwd=d, env=harness.environment(HOME=harness.root))
