@@ -135,10 +135,8 @@ int raw_open(struct file *file, struct table_cache *cache, struct layer **out, s
 		.cluster_len = RAW_CLUSTER_LEN,
 		.granule_len = RAW_CLUSTER_LEN,
 		.refused.write = { .code = -ENOTSUP,
-				   .why = "it is raw (or no image of a format known here): it "
-					  "reads "
-					  "through to no other image; pull into a qcow2 or QED "
-					  "overlay" },
+				   .why = "it is raw (or of no format known here), and so has no "
+					  "backing file; pull into a qcow2 or QED overlay" },
 		.zero_from = UINT64_MAX,
 		.alloc_end = file->len,
 	};

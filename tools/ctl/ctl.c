@@ -23,8 +23,8 @@
 static const char ctl_help[] =
 	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE|SIZE|N|TIME|NAME]\n"
 	"\n"
-	"Steers a pull through its control socket (blockpull pull --control=SOCKET, or the\n"
-	"nbdkit plugin's control=SOCKET).\n"
+	"Steers a pull, or a disk that is served, through its control socket: --control=SOCKET\n"
+	"of blockpull pull and serve, control=SOCKET of the nbdkit plugin.\n"
 	"\n"
 	"Verbs:\n"
 	"  info         how far it is, how fast, how long still; or how it ended; and\n"
@@ -311,7 +311,7 @@ static int ctl_run(struct command_line *line)
 
 const struct command ctl_command = {
 	.name = "ctl",
-	.summary = "steer a running pull",
+	.summary = "steer a pull or a served disk",
 	.help = ctl_help,
 	.letters = ":h",
 	.options = ctl_table,

@@ -126,7 +126,9 @@ static int create_check_options(const struct create_line *create)
 		return say_usage("create", "--allow-remote and --map-backing have no meaning "
 					   "without -b");
 	if (create->line.n_words == 1 && !options->backing_name)
-		return say_usage("create", "a size is missing");
+		return say_usage(
+			"create",
+			"a size is missing; only with a backing file (-b) it may be left out");
 	code = new_image_check(&create->image, "create");
 	if (code)
 		return code;

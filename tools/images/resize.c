@@ -75,8 +75,8 @@ static int resize_disk(const struct resize_line *resize, struct bpull_engine *en
 	if (!rc)
 		rc = resize_wait(resize->line.words[0], engine, error);
 	if (!rc && !resize->line.quiet)
-		say_data("'%s': %" PRIu64 " bytes, from %" PRIu64 "\n", resize->line.words[0], size,
-			 old);
+		say_data("'%s': its disk has %" PRIu64 " bytes now, and had %" PRIu64 "\n",
+			 resize->line.words[0], size, old);
 	return rc;
 }
 
