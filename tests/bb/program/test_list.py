@@ -202,7 +202,7 @@ def killed(d):
 def stopped(d, sig):
     names = tops(d, *(f'v{i}' for i in range(6)), size=4 * MIB)
     path = written(d, '\n'.join(names))
-    process = harness.start(harness.blockpull, 'pull', '-j2', '--bandwidth=4M', '--progress=json', '--allow-backing=any',
+    process = harness.start(harness.blockpull, 'pull', '-j2', '--bandwidth=1M', '--progress=json', '--allow-backing=any',
                             '--list', path)
     check(harness.lines_of(process, lambda line: line.get('cur')), 'it has ended already')
     harness.kill(process, sig)
