@@ -15,6 +15,7 @@ import harness
 import images
 import processes
 import remote_images
+import strace
 from harness import DONE, KIB, MIB, USAGE, bp, case, check, need, note, refused, same
 from images import Untouched, overlay, qemu_img, raw_image
 from source_rig import end
@@ -444,6 +445,18 @@ def written(d):
     with open(f'{d}/svg', 'w', encoding='ascii') as file:
         file.write(picture)
     ElementTree.parse(f'{d}/svg')
+
+
+@case('a trace takes its name when it is durable, and then the name is')
+def durable(d):
+    trace(f'{d}/a', (0, 10))
+    result, lines = strace.run(harness.blockpull, 'trace', 'merge', f'--output={d}/new', f'{d}/a', options=['-y'],
+                               trace='write,fsync,fdatasync,rename,renameat,renameat2')
+    same(result.rc, DONE, f'{result}')
+    found = [re.search(rf'(\w+)\(.*{re.escape(d)}(/new\.tmp)?[>"]', line) for line in strace.whole_calls(lines)]
+    same([(call[1].replace('fdata', 'f'), call[2]) for call in found if call],
+         [('write', '/new.tmp'), ('fsync', '/new.tmp'), ('rename', '/new.tmp'), ('fsync', None)], f'{lines}')
+    same([r[:2] for r in read_trace(f'{d}/new')], [(0, 10)], 'merged')
 
 
 if __name__ == '__main__':
