@@ -6,6 +6,7 @@
 
 #include "engine/commit/mixed.h"
 #include "engine/core/disk.h"
+#include "engine/core/drop.h"
 #include "engine/core/fault.h"
 
 int job_check_drop(struct bpull_disk *disk)
@@ -13,7 +14,7 @@ int job_check_drop(struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 
 	if (job->step != JOB_DETACHING || job->error || job_is_aborted(disk) ||
-	    job_is_stopped(disk) || !guest_may_drop(disk))
+	    job_is_stopped(disk) || !drop_is_safe(disk))
 		return -ECANCELED;
 	return mixed_check_files(disk);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What every room may ask of an open disk: its overlay's write unit, its files' watches, the
- * layers it may drop, and whether requests from before a change are still in flight.
+ * What every room may ask of an open disk: its overlay's write unit, its files' watches, and
+ * whether requests from before a change are still in flight.
  */
 #include "engine/core/disk.h"
 
@@ -43,28 +43,6 @@ bool flatten_is(const struct bpull_disk *disk)
 bool guest_is_idle(const struct bpull_disk *disk)
 {
 	return !disk->guests.first && !disk->guests.runs_on_read.n;
-}
-
-/* A node's layers are those of the disk that was opened, whose requests and reads use them. */
-void guest_begin_drop(struct bpull_disk *disk)
-{
-	disk->guests.dropping = disk_opened(disk)->guests.dropping = true;
-}
-
-static bool may_drop(const struct bpull_disk *disk)
-{
-	return disk->guests.oldest_seq >= disk->guests.hide_seq && !disk->guests.runs_on_read.n &&
-	       !disk->n_walking;
-}
-
-bool guest_may_drop(const struct bpull_disk *disk)
-{
-	return may_drop(disk) && (!disk->nodes.of || may_drop(disk->nodes.of));
-}
-
-void guest_end_drop(struct bpull_disk *disk)
-{
-	disk->guests.dropping = disk_opened(disk)->guests.dropping = false;
 }
 
 void guest_begin_drain(struct bpull_disk *disk)

@@ -343,12 +343,6 @@ void disk_began_writing(struct bpull_disk *disk);
 uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len);
 /* Neither a request nor a copy that follows one is in flight. */
 bool guest_is_idle(const struct bpull_disk *disk);
-/* The hidden layers are to be closed: until guest_end_drop() no copy that follows a read begins.
- * Idempotent. */
-void guest_begin_drop(struct bpull_disk *disk);
-/* Every request and call that may use the hidden layers has ended, of a node's disk, too. */
-bool guest_may_drop(const struct bpull_disk *disk);
-void guest_end_drop(struct bpull_disk *disk);
 /* Space was let go that requests in flight may still read. */
 void guest_begin_drain(struct bpull_disk *disk);
 /* None of them is left. */

@@ -13,6 +13,7 @@
 #include "engine/commit/batch.h"
 #include "engine/commit/commit.h"
 #include "engine/core/disk.h"
+#include "engine/core/drop.h"
 #include "engine/core/fault.h"
 #include "engine/core/op.h"
 #include "engine/guest/request.h"
@@ -24,8 +25,7 @@ static enum commit_kind kind(const struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 
 	if (job->step == JOB_DETACHING && !disk->link.changed && !job->error && !job->aborted &&
-	    !job_is_stopped(disk) && guest_may_drop(disk) &&
-	    disk->guests.prepare != GUESTS_PREPARING)
+	    !job_is_stopped(disk) && drop_is_safe(disk) && disk->guests.prepare != GUESTS_PREPARING)
 		return COMMIT_DETACH;
 	return COMMIT_HARD;
 }

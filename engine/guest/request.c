@@ -176,14 +176,6 @@ void guest_unlock(struct guest *g)
 	g->locked = false;
 }
 
-void guest_note_hidden(struct bpull_disk *disk)
-{
-	struct bpull_disk *opened = disk_opened(disk);
-
-	disk->guests.hide_seq = disk->guests.next_seq;
-	opened->guests.hide_seq = opened->guests.next_seq;
-}
-
 #define ZEROES_LEN (64 * KiB)
 
 static const uint8_t zeroes[ZEROES_LEN];

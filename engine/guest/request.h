@@ -29,8 +29,6 @@ struct waiter;
 int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int max);
 /* Drops the disk's events that were not taken: it is being closed. */
 void guest_forget_events(struct bpull_disk *disk);
-/* Layers were hidden from mappings: requests submitted from now on don't use them. */
-void guest_note_hidden(struct bpull_disk *disk);
 
 enum guest_kind {
 	GUEST_READ,

@@ -24,10 +24,10 @@
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
+#include "engine/core/drop.h"
 #include "engine/core/events.h"
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
-#include "engine/guest/request.h"
 #include "engine/job/chain/down.h"
 #include "engine/job/chain/dropped.h"
 #include "engine/job/chain/ends.h"
@@ -37,7 +37,6 @@
 #include "engine/job/target.h"
 #include "engine/job/verify.h"
 #include "engine/job/verify_holes.h"
-#include "formats/chain/chain_base.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
@@ -111,17 +110,6 @@ static void begin_verifying(struct bpull_disk *disk, enum job_step after)
 	disk->job.step = JOB_VERIFYING;
 }
 
-static void hide_pulled(struct bpull_disk *disk)
-{
-	const struct disk_nodes *nodes = &disk->nodes;
-	unsigned to = disk->chain->pull_to;
-
-	chain_hide(disk->chain, 1, to);
-	if (nodes->of)
-		chain_hide(nodes->of->chain, nodes->depth + 1, nodes->depth + to);
-	guest_note_hidden(disk);
-}
-
 /* From here on what the overlay lacks reads as zeros, or from the new base, as it will without the
  * link: a base that changes while the job waits in READY does not show, neither to a guest nor
  * around what it writes. */
@@ -139,7 +127,7 @@ static void finish_proof(struct bpull_disk *disk)
 	job->counters.cur = job->counters.end;
 	job->step = JOB_DETACHING;
 	if (!down_is_active(disk) || disk->base_name)
-		hide_pulled(disk);
+		drop_hide(disk);
 	if (down_is_active(disk)) /* it has waited for finalize, if it was to */
 		return;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
@@ -276,14 +264,14 @@ void job_step_detaching(struct bpull_disk *disk)
 	if (down_is_on(disk) && !disk->link.changed && !down_settle(disk))
 		return;
 	if (!disk->link.changed && (!down_is_active(disk) || disk->base_name)) {
-		guest_begin_drop(disk);
-		if (guest_may_drop(disk) && disk->guests.prepare != GUESTS_PREPARING)
+		drop_begin(disk);
+		if (drop_is_safe(disk) && disk->guests.prepare != GUESTS_PREPARING)
 			commit_begin(disk, COMMIT_DETACH);
 		return;
 	}
 	if (commit_is_detaching(disk))
 		return;
-	guest_end_drop(disk);
+	drop_end(disk);
 	if (down_is_active(disk)) {
 		if (down_pivot(disk))
 			job_conclude(disk, BPULL_JOB_COMPLETED);
@@ -304,9 +292,8 @@ void job_step_begin_unwinding(struct bpull_disk *disk)
 	aside_begin_step(disk);
 	job->commit_target = 0;
 	job_forget_stop(job);
-	chain_show_all(disk->chain);
-	chain_show_all(disk_opened(disk)->chain);
-	guest_end_drop(disk);
+	drop_show(disk);
+	drop_end(disk);
 	commit_keep_link(disk);
 }
 

@@ -10,6 +10,7 @@
 #include "engine/copy/cursor.h"
 #include "engine/copy/down.h"
 #include "engine/core/copied.h"
+#include "engine/core/drop.h"
 #include "engine/core/events.h"
 #include "engine/core/fault.h"
 #include "engine/core/op.h"
@@ -86,7 +87,7 @@ static bool give_up_growing(struct bpull_disk *disk)
 
 void down_let_guest_go(struct bpull_disk *disk)
 {
-	guest_end_drop(disk);
+	drop_end(disk);
 	if (disk->job.down.is_held || disk->job.down.is_slowed)
 		guest_release(disk);
 	disk->job.down.is_held = disk->job.down.is_quiet = disk->job.down.is_slowed = false;
@@ -227,7 +228,7 @@ bool down_proved(struct bpull_disk *disk)
 	 * that is on is a snapshot's, whose end runs the job again. */
 	if (job->paused || disk->guests.hold.is_on)
 		return false;
-	guest_begin_drop(disk); /* calls that walk the chain end first, and no new one begins */
+	drop_begin(disk); /* calls that walk the chain end first, and no new one begins */
 	if (disk->n_walking)
 		return false;
 	guest_hold(disk);

@@ -12,6 +12,7 @@
 #include "engine/blockpull.h"
 #include "engine/commit/state.h"
 #include "engine/core/aside.h"
+#include "engine/core/drop.h"
 #include "engine/core/fault.h"
 #include "engine/job/chain/down.h"
 #include "engine/job/chain/ends.h"
@@ -107,12 +108,12 @@ bool down_pivot(struct bpull_disk *disk)
 	struct job *job = &disk->job;
 
 	if (!job->down.is_given_up) {
-		guest_begin_drop(disk); /* calls that walk the chain wait */
+		drop_begin(disk); /* calls that walk the chain wait */
 		if (!disk_settle_on(disk->walk->down.into, &job->down.n_settles.below) ||
-		    !disk_settle_on(disk, &job->down.n_settles.own) || !guest_may_drop(disk))
+		    !disk_settle_on(disk, &job->down.n_settles.own) || !drop_is_safe(disk))
 			return false;
 		give_image_up(disk);
-		guest_end_drop(disk);
+		drop_end(disk);
 	}
 	if (job->down.old_files && !(job->flags & BPULL_JOB_KEEP) && !aside_do(disk, &empty_kind))
 		return false;

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The layers that a job drops: hidden from mappings first, closed when nothing can be using them
+ * any more. The layers of a node are those of the disk that was opened, whose requests use them,
+ * too.
+ */
+#ifndef BLOCKPULL_CORE_DROP_H
+#define BLOCKPULL_CORE_DROP_H
+
+#include <stdbool.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* No mapping leads to the layers between the overlay and what stays (chain.pull_to) from now on;
+ * requests submitted before may still use them. */
+void drop_hide(struct bpull_disk *disk);
+/* They stay: mappings lead to them again. */
+void drop_show(struct bpull_disk *disk);
+/* The hidden layers are to be closed: until drop_end() no copy that follows a read begins.
+ * Idempotent. */
+void drop_begin(struct bpull_disk *disk);
+/* Every request and call that may use the hidden layers has ended. */
+bool drop_is_safe(const struct bpull_disk *disk);
+void drop_end(struct bpull_disk *disk);
+
+#endif
