@@ -138,7 +138,9 @@ static enum step let_go(struct commit *commit, bool with_this)
 		return STEP_NEXT;
 	if (layer_free_unreferenced(overlay, with_this, &commit->need) == TABLE_NEED)
 		return op_wait_table(&commit->op, &commit->need);
-	guest_begin_drain(disk);
+	disk->guests.draining = true; /* until guest_run() sees that those requests have ended */
+	disk->guests.drain_seq = disk->guests.next_seq;
+	disk->guests.drain_seq_above = disk_opened(disk)->guests.next_seq;
 	commit_note_published(disk, 0);
 	return STEP_NEXT;
 }

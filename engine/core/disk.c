@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What every room may ask of an open disk: its overlay's write unit, its files' watches, and
- * whether requests from before a change are still in flight.
+ * whether it is at rest.
  */
 #include "engine/core/disk.h"
 
@@ -43,22 +43,6 @@ bool flatten_is(const struct bpull_disk *disk)
 bool guest_is_idle(const struct bpull_disk *disk)
 {
 	return !disk->guests.first && !disk->guests.runs_on_read.n;
-}
-
-void guest_begin_drain(struct bpull_disk *disk)
-{
-	disk->guests.draining = true;
-	disk->guests.drain_seq = disk->guests.next_seq;
-	disk->guests.drain_seq_above = disk_opened(disk)->guests.next_seq;
-}
-
-bool guest_is_drained(const struct bpull_disk *disk)
-{
-	const struct bpull_disk *of = disk->nodes.of;
-
-	return disk->guests.oldest_seq >= disk->guests.drain_seq &&
-	       (!of || (of->guests.oldest_seq >= disk->guests.drain_seq_above &&
-			!of->guests.runs_on_read.n));
 }
 
 void disk_wrote(struct bpull_disk *disk, enum disk_part part)

@@ -343,10 +343,6 @@ void disk_began_writing(struct bpull_disk *disk);
 uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len);
 /* Neither a request nor a copy that follows one is in flight. */
 bool guest_is_idle(const struct bpull_disk *disk);
-/* Space was let go that requests in flight may still read. */
-void guest_begin_drain(struct bpull_disk *disk);
-/* None of them is left. */
-bool guest_is_drained(const struct bpull_disk *disk);
 
 /* Takes the disk off the engine's list: rounds don't visit it any more. */
 void disk_leave_engine(struct bpull_disk *disk);

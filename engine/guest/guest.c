@@ -244,11 +244,22 @@ static void give_back_freed(struct bpull_disk *disk)
 	op_submit(op, &disk->guests.discard.req);
 }
 
+/* No request that may still read what the last commit let go is left. A node's image is read by the
+ * requests of the disk that was opened, too. */
+static bool is_drained(const struct bpull_disk *disk)
+{
+	const struct bpull_disk *of = disk->nodes.of;
+
+	return disk->guests.oldest_seq >= disk->guests.drain_seq &&
+	       (!of || (of->guests.oldest_seq >= disk->guests.drain_seq_above &&
+			!of->guests.runs_on_read.n));
+}
+
 void guest_run(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct guests *all = &disk->guests;
 
-	if (all->draining && !all->discard.runs && guest_is_drained(disk))
+	if (all->draining && !all->discard.runs && is_drained(disk))
 		give_back_freed(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO && commit_is_due(disk, now_ns))
 		commit_begin(disk, COMMIT_SOFT);

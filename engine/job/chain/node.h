@@ -5,7 +5,7 @@
  *
  * The disk that was opened reads through the same layers, in memory, so it sees at once what is
  * published there. What that disk's requests may still use is waited for by the same numbers as
- * its own (drop_is_safe(), guest_is_drained()).
+ * its own (core/drop.h, guests.drain_seq).
  */
 #ifndef BLOCKPULL_JOB_NODE_H
 #define BLOCKPULL_JOB_NODE_H
