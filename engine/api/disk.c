@@ -311,7 +311,7 @@ unsigned bpull_disk_depth(const struct bpull_disk *disk)
 	if (!disk)
 		return 0;
 	/* The source of a flatten is not part of the new file's chain. */
-	return MAX(disk->chain->n_layers - flatten_is(disk), 1u);
+	return MAX(disk->chain->n_layers - (disk->flatten ? 1 : 0), 1u);
 }
 
 int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
@@ -337,7 +337,7 @@ int bpull_disk_layer_path(struct bpull_disk *disk, uint32_t depth, char *path, s
 {
 	DISK_SCOPE(disk);
 
-	if (!disk || (!path && size) || flatten_is(disk) || depth >= disk->chain->n_layers)
+	if (!disk || (!path && size) || disk->flatten || depth >= disk->chain->n_layers)
 		return -EINVAL;
 	return snprintf(path, size, "%s", disk->chain->layers[depth]->file->name);
 }

@@ -28,7 +28,7 @@ static int place_find(const struct bpull_disk *disk, const struct bpull_job_opti
 	*place = (struct place){ .is_commit = o->type == BPULL_JOB_TYPE_COMMIT };
 	if (!o->top && !place->is_commit)
 		return 0;
-	if (flatten_is(disk))
+	if (disk->flatten)
 		return err_set(err, -EINVAL, "flattening is a pull of the source's own top");
 	if (o->top)
 		rc = find_layer(disk, o->top, &place->top, err);

@@ -121,7 +121,7 @@ int bpull_disk_inactivate(struct bpull_disk *disk, struct bpull_error *error)
 	error_begin(error);
 	if (is_missing(disk, "disk", error))
 		return -EINVAL;
-	if (flatten_is(disk))
+	if (disk->flatten)
 		return error_fill(error, -EINVAL, "the disk of a new file can't be inactive");
 	if (disk->guests.rest == DISK_INACTIVE)
 		return 0;

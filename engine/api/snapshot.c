@@ -86,7 +86,7 @@ static int refuse_snapshot(const struct snapshot_top *s, struct err *err)
 	struct shown shown;
 	const char *name = file_show(disk_overlay(disk)->file, &shown);
 
-	if (flatten_is(disk))
+	if (disk->flatten)
 		return err_set(err, -EINVAL, "%s: a file that is still being made has no snapshot",
 			       name);
 	if (disk->flags & BPULL_DISK_READ_ONLY)

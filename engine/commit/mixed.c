@@ -79,7 +79,7 @@ int mixed_check_files(struct bpull_disk *disk)
 		return -EAGAIN;
 	}
 	job_fail(disk, -ESTALE, "%s: it was changed while it was read; %s", file_show(file, &shown),
-		 flatten_is(disk) ? "nothing was made of it" : "the backing link is kept");
+		 disk->flatten ? "nothing was made of it" : "the backing link is kept");
 	return -ESTALE;
 }
 
@@ -97,7 +97,7 @@ static bool claim_header(struct bpull_disk *disk)
 /* The change of a file makes a mixture of what was copied through this disk. */
 static bool may_be_mixture(const struct bpull_disk *disk)
 {
-	return !flatten_is(disk) && disk->since_opened.has_copied;
+	return !disk->flatten && disk->since_opened.has_copied;
 }
 
 /* Replaces any other message, which would advise to go on. */

@@ -35,11 +35,6 @@ bool flatten_is_over(const struct bpull_disk *disk)
 	return disk->flatten && !new_file_temp_path(disk->flatten->file);
 }
 
-bool flatten_is(const struct bpull_disk *disk)
-{
-	return disk->flatten != NULL;
-}
-
 bool guest_is_idle(const struct bpull_disk *disk)
 {
 	return !disk->guests.first && !disk->guests.runs_on_read.n;

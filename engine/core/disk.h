@@ -350,7 +350,6 @@ void disk_leave_engine(struct bpull_disk *disk);
 /* Others may look at the tables again, and write the header. */
 void disk_end_exclusive(struct bpull_disk *disk);
 
-bool flatten_is(const struct bpull_disk *disk);
 /* The new file got its name or was removed: there is none to write to any more. */
 bool flatten_is_over(const struct bpull_disk *disk);
 

@@ -73,7 +73,7 @@ void job_say_uncommitted(struct bpull_disk *disk, int error)
 	struct shown shown;
 	size_t used = 0;
 
-	if (!job->error || flatten_is(disk) || disk->flags & BPULL_DISK_GUEST_IO)
+	if (!job->error || disk->flatten || disk->flags & BPULL_DISK_GUEST_IO)
 		return;
 	/* The first failure comes first, unless it is this one. */
 	if (job->error != error)
@@ -108,10 +108,10 @@ void job_say_given_up(struct bpull_disk *disk, const struct file *file, int erro
 
 static const char *advice(const struct bpull_disk *disk, int error)
 {
-	if (flatten_is(disk) && error == -EFBIG)
+	if (disk->flatten && error == -EFBIG)
 		return "; the unfinished new image was removed: raise the limit on file sizes, or "
 		       "choose a file system that holds larger files, and try again";
-	if (flatten_is(disk))
+	if (disk->flatten)
 		return err_is_no_space(error)
 			       ? "; the unfinished new image was removed: make room and try again"
 			       : "; the unfinished new image was removed";
@@ -138,7 +138,7 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 	struct file *file = op->error_file;
 	struct shown shown;
 
-	if (disk->poisoned && flatten_is(disk))
+	if (disk->poisoned && disk->flatten)
 		snprintf(out, cap, "%s: writing the new image failed: %s%s",
 			 file_show(disk_overlay(disk)->file, &shown), strerror(-op->error),
 			 what_now);

@@ -76,7 +76,7 @@ static bool must_unwind(const struct bpull_disk *disk)
 		return false;
 	/* The link is gone, durably: what fails from then on is the guest's, not the job's. */
 	if (disk->link.changed)
-		return flatten_is(disk) && job->error;
+		return disk->flatten && job->error;
 	return job->error || disk->poisoned || job->aborted;
 }
 

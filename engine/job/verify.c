@@ -110,7 +110,7 @@ static void read_back_over(struct read_back *r)
 
 static const char *what_is_kept(const struct bpull_disk *disk)
 {
-	if (flatten_is(disk))
+	if (disk->flatten)
 		return "nothing was made of it: look after the device and the memory";
 	if (down_is_on(disk))
 		return "what is above it stays as it was, and the chain reads the same: look after "

@@ -103,7 +103,7 @@ static void refuse_hole(struct bpull_disk *disk, const struct hole_samples *h)
 		"zeros; %s: do it again with holes read, and look after that file "
 		"system",
 		file_show(h->file, &shown), (unsigned long long)h->at,
-		flatten_is(disk) ? "nothing was made of it" : "the backing link is kept");
+		disk->flatten ? "nothing was made of it" : "the backing link is kept");
 }
 
 static enum step stop_reading(struct hole_samples *h)

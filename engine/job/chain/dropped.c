@@ -38,7 +38,7 @@ int dropped_begin(struct bpull_disk *disk)
 
 	dropped_free(opened);
 	/* A flatten's new file was never above its source. */
-	if (flatten_is(opened))
+	if (opened->flatten)
 		return 0;
 	names = calloc(1, sizeof(*names) + chain->n_layers * sizeof(names->list[0]));
 	opened->dropped.names = names;

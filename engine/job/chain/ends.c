@@ -207,7 +207,7 @@ static const struct aside_kind flatten_kind = { .name = "flatten",
 
 bool job_finish_flatten(struct bpull_disk *disk)
 {
-	return !flatten_is(disk) || aside_do(disk, &flatten_kind);
+	return !disk->flatten || aside_do(disk, &flatten_kind);
 }
 
 static int abandon_work(struct bpull_disk *disk, struct err *err)
@@ -221,5 +221,5 @@ static const struct aside_kind abandon_kind = { .name = "abandon", .work = aband
 bool job_abandon_flatten(struct bpull_disk *disk)
 {
 	/* Where there was no worker, the disk's close does it. */
-	return !flatten_is(disk) || flatten_is_over(disk) || aside_do(disk, &abandon_kind);
+	return !disk->flatten || flatten_is_over(disk) || aside_do(disk, &abandon_kind);
 }
