@@ -49,7 +49,7 @@ static int check_copy(const struct bpull_disk *disk, const struct bpull_job_opti
 		"%s: its file system, or that of its backing files, can't share blocks between "
 		"files (XFS and btrfs can, and not with a data file); nothing was changed: "
 		"leave the choice open",
-		file_show(disk_overlay(disk)->file, &shown));
+		disk_show(disk, &shown));
 }
 
 bool refuse_is_idle(const struct bpull_disk *disk, unsigned pull_to)

@@ -142,6 +142,6 @@ int bpull_presize(struct bpull_disk *disk, uint64_t len, struct bpull_error *err
 	if (!rc)
 		return 0;
 	err_set(&err, rc, "%s: its disk could not be made %" PRIu64 " bytes long: %s",
-		file_show(disk_overlay(disk)->file, &shown), len, strerror(-rc));
+		disk_show(disk, &shown), len, strerror(-rc));
 	return error_export(&err, error);
 }

@@ -86,7 +86,7 @@ static int say_not_durable(const struct bpull_disk *disk, struct err *err)
 
 	return err_errno(err, rc,
 			 "%s: what was written could not be made durable, so the disk stays active",
-			 file_show(disk_overlay(disk)->file, &shown));
+			 disk_show(disk, &shown));
 }
 
 /* From now on no request, job or walk begins, and none is left. 0 or -EBUSY. */
@@ -99,7 +99,7 @@ static int come_to_rest(struct bpull_disk *disk, struct err *err)
 	disk_wait_for_nodes(disk);
 	if (disk_has_job(disk))
 		return err_set(err, -EBUSY, "%s: a job runs on this disk: abort it first",
-			       file_show(disk_overlay(disk)->file, &shown));
+			       disk_show(disk, &shown));
 	disk_stop_guests(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO)
 		disk_settle(disk);

@@ -84,7 +84,7 @@ static int refuse_snapshot(const struct snapshot_top *s, struct err *err)
 {
 	const struct bpull_disk *disk = s->disk;
 	struct shown shown;
-	const char *name = file_show(disk_overlay(disk)->file, &shown);
+	const char *name = disk_show(disk, &shown);
 
 	if (disk->flatten)
 		return err_set(err, -EINVAL, "%s: a file that is still being made has no snapshot",
@@ -266,7 +266,7 @@ static int say_unsettled(const struct bpull_disk *disk, struct err *err)
 
 	return err_errno(err, rc,
 			 "%s: what was written could not be made durable, so it has no snapshot",
-			 file_show(disk_overlay(disk)->file, &shown));
+			 disk_show(disk, &shown));
 }
 
 /* 0: all is settled. -EAGAIN: not yet. */

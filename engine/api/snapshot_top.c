@@ -229,7 +229,7 @@ int snapshot_top_refuse_depth(const struct snapshot_top *s, struct err *err)
 	if (n <= CHAIN_MAX_DEPTH)
 		return 0;
 	return err_set(err, -ELOOP, "%s: it has too many images below it: shorten the chain first",
-		       file_show(disk_overlay(s->disk)->file, &shown));
+		       disk_show(s->disk, &shown));
 }
 
 int snapshot_top_make(struct snapshot_top *s, struct err *err)

@@ -173,5 +173,5 @@ void commit_link_unknown(struct commit *commit)
 		 "%s: writing its header failed: %s, and so did putting the old one back: whether "
 		 "it still names its backing file can't be known; it reads the same either way: "
 		 "keep the backing files, and look after the device",
-		 file_show(disk_overlay(disk)->file, &shown), strerror(-commit->header_error));
+		 disk_show(disk, &shown), strerror(-commit->header_error));
 }

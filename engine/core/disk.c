@@ -70,6 +70,11 @@ uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64
 	return host_off < end ? MIN(len, end - host_off) : 0;
 }
 
+const char *disk_show(const struct bpull_disk *disk, struct shown *shown)
+{
+	return file_show(disk_overlay(disk)->file, shown);
+}
+
 void disk_leave_engine(struct bpull_disk *disk)
 {
 	struct bpull_disk **link = &disk->engine->disks;

@@ -344,6 +344,9 @@ uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64
 /* Neither a request nor a copy that follows one is in flight. */
 bool guest_is_idle(const struct bpull_disk *disk);
 
+/* The image's name, for a message. */
+const char *disk_show(const struct bpull_disk *disk, struct shown *shown);
+
 /* Takes the disk off the engine's list: rounds don't visit it any more. */
 void disk_leave_engine(struct bpull_disk *disk);
 

@@ -81,8 +81,8 @@ void job_say_uncommitted(struct bpull_disk *disk, int error)
 	snprintf(job->message + used, sizeof(job->message) - used,
 		 "%s%s: the tables of what was copied last could not be written: %s; the image is "
 		 "as it was at the last commit: %s and run it again",
-		 used ? "; then " : "", file_show(disk_overlay(disk)->file, &shown),
-		 strerror(-error), error == -EFBIG ? "raise the limit on file sizes" : "make room");
+		 used ? "; then " : "", disk_show(disk, &shown), strerror(-error),
+		 error == -EFBIG ? "raise the limit on file sizes" : "make room");
 }
 
 const char *fault_room_advice(int error)
@@ -140,13 +140,12 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 
 	if (disk->poisoned && disk->flatten)
 		snprintf(out, cap, "%s: writing the new image failed: %s%s",
-			 file_show(disk_overlay(disk)->file, &shown), strerror(-op->error),
-			 what_now);
+			 disk_show(disk, &shown), strerror(-op->error), what_now);
 	else if (disk->poisoned)
 		snprintf(out, cap,
 			 "%s: writing the image's %s failed: %s; the image is not written to "
 			 "any more: it is as it was at the last commit",
-			 file_show(disk_overlay(disk)->file, &shown),
+			 disk_show(disk, &shown),
 			 disk_has_data_file(disk) && file == disk_overlay(disk)->data ? "data file"
 										      : "tables",
 			 strerror(-op->error));
@@ -163,8 +162,7 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 			 strerror(-op->error), what_now);
 	else
 		snprintf(out, cap, "%s: copying stopped at guest offset %#llx: %s%s",
-			 file_show(disk_overlay(disk)->file, &shown),
-			 (unsigned long long)op->error_off,
+			 disk_show(disk, &shown), (unsigned long long)op->error_off,
 			 op->error == -EUCLEAN ? "a table entry points outside its file"
 					       : strerror(-op->error),
 			 what_now);

@@ -182,7 +182,7 @@ static void begin_round(struct bpull_disk *disk)
 		job_fail(disk, -EIO,
 			 "%s: the tables on disk do not hold what was copied; the backing link is "
 			 "kept",
-			 file_show(disk_overlay(disk)->file, &shown));
+			 disk_show(disk, &shown));
 		return;
 	}
 	disk->job.step = JOB_COPYING;

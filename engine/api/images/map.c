@@ -62,8 +62,7 @@ static int map_all(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 		rc = map_at(disk, start, &e);
 		if (rc)
 			return err_set(err, rc, "%s: cannot map the disk at guest offset %#llx: %s",
-				       file_show(disk_overlay(disk)->file, &shown),
-				       (unsigned long long)start,
+				       disk_show(disk, &shown), (unsigned long long)start,
 				       rc == -EUCLEAN ? "a table entry points outside its file"
 						      : strerror(-rc));
 		next = extent_export(disk->chain, &e);

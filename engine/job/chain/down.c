@@ -140,7 +140,7 @@ void down_check(struct bpull_disk *disk)
 	if (into->poisoned)
 		job_fail(disk, into->poisoned,
 			 "%s: a write to it failed: %s; what is above it stays as it was",
-			 file_show(disk_overlay(into)->file, &shown), strerror(-into->poisoned));
+			 disk_show(into, &shown), strerror(-into->poisoned));
 	if (into->poisoned || !commit_is_stalled(into) || job_is_stopped(disk))
 		return;
 	op_set_error(&failed, commit_stall_error(into), disk_overlay(into)->file, 0, false);
@@ -260,7 +260,7 @@ bool down_settle(struct bpull_disk *disk)
 		disk, error,
 		"%s: what was copied into it could not be made durable: %s; what is above it stays "
 		"as it was",
-		file_show(disk_overlay(into)->file, &shown), strerror(-error));
+		disk_show(into, &shown), strerror(-error));
 	return false;
 }
 

@@ -32,8 +32,8 @@ static void fail(struct bpull_disk *disk, int rc, const struct err *err)
 	if (err->message[0])
 		job_fail(disk, rc, "%s", err->message);
 	else
-		job_fail(disk, rc, "%s: the job can't go on: %s",
-			 file_show(disk_overlay(disk)->file, &shown), strerror(-rc));
+		job_fail(disk, rc, "%s: the job can't go on: %s", disk_show(disk, &shown),
+			 strerror(-rc));
 }
 
 /* ---- unused clusters ---- */
