@@ -20,6 +20,9 @@
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/core/op.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_header.h"
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
@@ -70,12 +73,27 @@ static enum step write_header(struct commit *commit)
 	return commit_write_stages(commit, STAGE_HEADER, N_STAGES);
 }
 
+/* The header on disk names the new base, or none: so does the chain from now on. The files that the
+ * overlay does not read any more are their owners', and the job closes them. No request that might
+ * use them is in flight: the link was not dropped before those had ended. */
 static enum step link_gone(struct commit *commit)
 {
 	struct bpull_disk *disk = commit->op.disk;
+	struct layer *overlay = disk_overlay(disk);
 
 	disk->link.leaving = false;
-	disk_link_changed(disk);
+	layer_link_durable(overlay);
+	overlay->has_backing = disk->base_name != NULL;
+	if (disk->base_name) {
+		free(overlay->backing.name);
+		overlay->backing.name = STEAL(disk->base_name);
+		overlay->backing.format = layer_format(disk->chain->layers[disk->chain->pull_to]);
+		overlay->backing.format_name[0] = 0;
+	}
+	for (struct bpull_disk *d = disk; d; d = d->nodes.of)
+		chain_drop_hidden(d->chain, disk_note_file_closing, disk->engine,
+				  &disk->dropped.files);
+	disk->link.changed = true;
 	commit->phase = COMMIT_LET_GO_NOW;
 	return STEP_NEXT;
 }

@@ -12,9 +12,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "formats/chain/chain_base.h"
 #include "formats/core/layer.h"
-#include "formats/core/layer_header.h"
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
@@ -87,26 +85,6 @@ bool commit_is_running(const struct bpull_disk *disk)
 void commit_hold(struct bpull_disk *disk)
 {
 	disk->commits.held = true;
-}
-
-/* From now on the files that the overlay does not read any more are their owners'. No request that
- * might use them is in flight: the link was not dropped before those had ended. */
-void disk_link_changed(struct bpull_disk *disk)
-{
-	struct layer *overlay = disk_overlay(disk);
-
-	layer_link_durable(overlay);
-	overlay->has_backing = disk->base_name != NULL;
-	if (disk->base_name) {
-		free(overlay->backing.name);
-		overlay->backing.name = STEAL(disk->base_name);
-		overlay->backing.format = layer_format(disk->chain->layers[disk->chain->pull_to]);
-		overlay->backing.format_name[0] = 0;
-	}
-	for (struct bpull_disk *d = disk; d; d = d->nodes.of)
-		chain_drop_hidden(d->chain, disk_note_file_closing, disk->engine,
-				  &disk->dropped.files);
-	disk->link.changed = true;
 }
 
 void commit_abandon(struct bpull_disk *disk)

@@ -81,10 +81,6 @@ enum step commit_barrier(struct commit *commit);
 /* Frees the commit, and wakes the operations that waited for it. */
 void commit_end(struct commit *commit);
 
-/* The header on disk names the new base, or none: so does the chain from now on. What the overlay
- * does not read any more is in disk->dropped.files, for the job to close. */
-void disk_link_changed(struct bpull_disk *disk);
-
 /* Every operation that waits for the commit's end runs again. */
 void commit_wake_waiters(struct bpull_disk *disk, int error);
 /* Before the disk is closed: drops a stalled commit, with what it would have written. */

@@ -198,7 +198,7 @@ struct guests {
 	} discard;
 };
 
-/* The backing link on its way out of the header. commit/header.c and commit/state.c change it, and
+/* The backing link on its way out of the header. commit/header.c changes it, and
  * job/job.c when a job begins. */
 struct link_state {
 	bool leaving; /* the header without it is being written: the point of no return (I8) */
