@@ -14,6 +14,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "engine/core/ranges/range_lock.h"
+#include "engine/core/ranges/range_set.h"
 #include "engine/core/ranges/zero.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
@@ -83,7 +84,8 @@ void copy_run_put_back(struct copy_run *p, uint64_t from)
 {
 	if (p->kind == RUN_ON_READ || from >= p->taken.end)
 		return;
-	cursor_put_back(p->op.disk, from, p->taken.end);
+	/* `todo` has had a range, so it has memory for one. */
+	(void)range_set_add(&p->walk->todo, from, MIN(p->taken.end, p->overlay->backed_len));
 	p->taken.end = from;
 }
 

@@ -132,12 +132,6 @@ uint64_t cursor_run_len(const struct bpull_disk *disk)
 	return MAX(MIN(whole_granules(len, granule_len), (uint64_t)RUN_MAX_LEN), granule_len);
 }
 
-void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi)
-{
-	/* `todo` has had a range, so it has memory for one. */
-	(void)range_set_add(&disk->walk->todo, lo, MIN(hi, disk_overlay(disk)->backed_len));
-}
-
 void cursor_kick(struct bpull_disk *disk)
 {
 	if (!disk->walk->cursor.n_pending && cursor_may_go(disk) &&

@@ -10,8 +10,6 @@
 
 struct bpull_disk;
 
-/* The walk is to look at [lo, hi) again. */
-void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi);
 /* Makes the cursor look again, if it may go on: a run ended, or the job changed. */
 void cursor_kick(struct bpull_disk *disk);
 /* A run that began at start_ns is over: while a guest is at work the cursor rests before the next
