@@ -326,6 +326,8 @@ void commit_retry(struct bpull_disk *disk)
 {
 	struct commit *commit = disk->commits.in_flight;
 
+	if (!commit_is_stalled(disk))
+		return;
 	commit->stalled = false;
 	commit->n_gone_on = disk->job.n_gone_on;
 	if (commit_write_stages(commit, commit->writing_lo, commit->writing_hi) == STEP_NEXT)

@@ -22,7 +22,7 @@ enum commit_kind {
 /* Begins a group commit of what the disk has published. Does nothing while one is in flight or held
  * back, or where the disk is poisoned: job_run() looks again when that is over. */
 void commit_begin(struct bpull_disk *disk, enum commit_kind kind);
-/* Tries the writes of a stalled commit again. */
+/* Tries the writes of a stalled commit again, if there is one. */
 void commit_retry(struct bpull_disk *disk);
 /* The error that stalled it: -errno. */
 int commit_stall_error(const struct bpull_disk *disk);

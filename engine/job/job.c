@@ -94,10 +94,9 @@ static bool go_on(struct bpull_disk *disk)
 	events_prepare_stopped(disk);
 	job_forget_stop(job);
 	job->n_gone_on++;
-	if (commit_is_stalled(disk))
-		commit_retry(disk);
+	commit_retry(disk);
 	if (down_is_on(disk))
-		down_go_on(disk);
+		commit_retry(job_written(disk));
 	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
 	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
 		cursor_go_on(disk);
@@ -126,7 +125,7 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 	if (!job_is_stopped(disk) && !go_on(disk))
 		return;
 	/* A guest's commit found no space while there was no job to fail. */
-	if (commit_is_stalled(disk) && disk->job.step != JOB_UNWINDING)
+	if (disk->job.step != JOB_UNWINDING)
 		commit_retry(disk);
 	switch (disk->job.step) {
 	case JOB_IDLE: break;

@@ -147,12 +147,6 @@ void down_check(struct bpull_disk *disk)
 	job_fail_op(disk, &failed);
 }
 
-void down_go_on(struct bpull_disk *disk)
-{
-	if (commit_is_stalled(disk->walk->down.into))
-		commit_retry(disk->walk->down.into);
-}
-
 /* ---- a guest that writes meanwhile ---- */
 
 static bool is_too_fast(const struct bpull_disk *disk)

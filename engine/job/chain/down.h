@@ -48,8 +48,6 @@ void down_slow_guest(struct bpull_disk *disk);
 void down_yield(struct bpull_disk *disk);
 /* A commit of layer `to` failed, or found no space: the job fails, or stops. */
 void down_check(struct bpull_disk *disk);
-/* The job goes on after a stop. */
-void down_go_on(struct bpull_disk *disk);
 /* All that was owed is in layer `to`, durably. True: the end may come. False: the guest has written
  * meanwhile, and a step was set. */
 bool down_proved(struct bpull_disk *disk);
