@@ -113,12 +113,8 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 		job_step_detaching(disk); /* it goes on even where a guest's commit stalls */
 		return;
 	}
-	if (down_is_on(disk) && disk->job.step != JOB_UNWINDING)
-		down_check(disk);
-	if (down_is_active(disk))
-		down_slow_guest(disk);
-	if (down_is_on(disk) && (disk->job.paused || disk->job.step == JOB_UNWINDING))
-		down_yield(disk);
+	if (down_is_on(disk))
+		down_run(disk);
 	/* What was copied is made durable while it waits, if only that is possible. */
 	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
 		return;

@@ -121,7 +121,9 @@ bool down_prepare_copy(struct bpull_disk *disk)
 	return true;
 }
 
-void down_yield(struct bpull_disk *disk)
+/* The job is paused, or unwinds: a guest that is held does not wait for its end, and is held again
+ * later. */
+static void yield(struct bpull_disk *disk)
 {
 	enum job_step step = disk->job.step;
 
@@ -131,7 +133,8 @@ void down_yield(struct bpull_disk *disk)
 	(void)give_up_growing(disk);
 }
 
-void down_check(struct bpull_disk *disk)
+/* A commit of layer `to` failed, or found no space: the job fails, or stops. */
+static void check_into(struct bpull_disk *disk)
 {
 	struct bpull_disk *into = disk->walk->down.into;
 	struct op failed = { .engine = disk->engine, .disk = disk };
@@ -169,7 +172,7 @@ static bool is_too_fast(const struct bpull_disk *disk)
 				    walk->throttle.limiter.rate);
 }
 
-void down_slow_guest(struct bpull_disk *disk)
+static void slow_guest(struct bpull_disk *disk)
 {
 	struct job_down *state = &disk->job.down;
 	bool is_slowed = !state->is_held && is_too_fast(disk);
@@ -182,6 +185,18 @@ void down_slow_guest(struct bpull_disk *disk)
 		guest_hold_changes(disk);
 	else if (!state->is_held)
 		guest_release(disk);
+}
+
+void down_run(struct bpull_disk *disk)
+{
+	bool unwinds = disk->job.step == JOB_UNWINDING;
+
+	if (!unwinds)
+		check_into(disk);
+	if (down_is_active(disk))
+		slow_guest(disk);
+	if (disk->job.paused || unwinds)
+		yield(disk);
 }
 
 static void wait_for_finalize(struct bpull_disk *disk)

@@ -42,12 +42,9 @@ static inline struct bpull_disk *job_written(struct bpull_disk *disk)
 bool down_prepare_copy(struct bpull_disk *disk);
 /* A guest that is held goes on, and calls that walk the chain do. */
 void down_let_guest_go(struct bpull_disk *disk);
-/* Once a round: the guest of an active commit waits, or goes on, by how fast it writes. */
-void down_slow_guest(struct bpull_disk *disk);
-/* The job is paused: a guest that is held does not wait for its end, and is held again later. */
-void down_yield(struct bpull_disk *disk);
-/* A commit of layer `to` failed, or found no space: the job fails, or stops. */
-void down_check(struct bpull_disk *disk);
+/* Once a round, before the job's step: where layer `to` could not be written the job fails, or
+ * stops; the guest of an active commit waits, or goes on, by how fast it writes. */
+void down_run(struct bpull_disk *disk);
 /* All that was owed is in layer `to`, durably. True: the end may come. False: the guest has written
  * meanwhile, and a step was set. */
 bool down_proved(struct bpull_disk *disk);
