@@ -21,6 +21,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/support/inflight_region.h"
+
 #define SECTORS_LEN 4096u
 #define TYPE_READ   0
 #define TYPE_WRITE  1
@@ -100,25 +102,14 @@ static void steer_get(struct steer *s, unsigned n, int timeout_ms)
 		printf("%d\n", status);
 }
 
-/* Of a ring's part of the in-flight region, as the protocol has it. */
-struct steer_region {
-	uint64_t features;
-	uint16_t version, desc_num, last_batch_head, used_idx;
-	struct {
-		uint8_t inflight, padding[5];
-		uint16_t next;
-		uint64_t counter;
-	} desc[];
-};
-
 /* The head is in flight, and nothing else is. */
 static void steer_mark(const struct front *front, const struct front_queue *q, uint16_t head)
 {
 	const struct vhost_inflight_message *m = &front->inflight;
-	size_t len = sizeof(struct steer_region) + q->size * 16, part = (len + 63) / 64 * 64;
+	size_t len = sizeof(struct inflight_region) + q->size * 16, part = (len + 63) / 64 * 64;
 	uint8_t *map = mmap(NULL, m->mmap_len, PROT_READ | PROT_WRITE, MAP_SHARED,
 			    front->inflight_fd, m->mmap_off);
-	struct steer_region *region = (void *)(map + q->index * part);
+	struct inflight_region *region = (void *)(map + q->index * part);
 
 	if (map == MAP_FAILED)
 		front_fail("there is no in-flight region");

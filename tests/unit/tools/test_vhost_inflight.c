@@ -10,35 +10,26 @@
 
 #include <criterion/criterion.h>
 
+#include "tests/support/inflight_region.h"
 #include "tests/unit/tools/vhost_rig.h"
 #include "tests/unit/tools/vhost_start.h"
 #include "tools/vhost/guard.h"
 
-#define VERSION  1u
-#define PART_LEN 192u /* of a queue of eight: 16 bytes and eight times 16, by 64 */
+#define VERSION    1u
+#define PART_LEN   192u /* of a queue of eight: 16 bytes and eight times 16, by 64 */
+#define REGION_LEN (sizeof(struct inflight_region) + RIG_SIZE * 16)
 
-/* As the protocol has it, one queue's part. */
-struct region {
-	uint64_t features;
-	uint16_t version, desc_num, last_batch_head, used_idx;
-	struct {
-		uint8_t inflight, padding[5];
-		uint16_t next;
-		uint64_t counter;
-	} desc[RIG_SIZE];
-};
-
-static struct region *map_region(const struct rig *rig)
+static struct inflight_region *map_region(const struct rig *rig)
 {
-	struct region *r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE, MAP_SHARED,
-				rig->inflight_fd, (off_t)rig->inflight.mmap_off);
+	struct inflight_region *r = mmap(NULL, REGION_LEN, PROT_READ | PROT_WRITE, MAP_SHARED,
+					 rig->inflight_fd, (off_t)rig->inflight.mmap_off);
 
 	cr_assert_neq(r, MAP_FAILED);
 	return r;
 }
 
 /* A server was killed when the guest had made heads 4, 2 and 6 available, and none had ended. */
-static struct region *open_killed(struct rig *rig)
+static struct inflight_region *open_killed(struct rig *rig)
 {
 	static const uint16_t heads[] = { 4, 2, 6 };
 
@@ -62,7 +53,7 @@ static void expect_again(struct rig *rig, unsigned n, const uint16_t *heads)
 }
 
 /* Nothing is done again, and the region has begun anew; the ring begins at 0, as was said. */
-static void expect_anew(struct rig *rig, const struct region *r)
+static void expect_anew(struct rig *rig, const struct inflight_region *r)
 {
 	expect_again(rig, 0, NULL);
 	cr_assert_eq(r->version, VERSION);
@@ -74,16 +65,16 @@ static void expect_anew(struct rig *rig, const struct region *r)
 	cr_assert_eq(r->desc[4].inflight, 1);
 }
 
-static void close_killed(struct rig *rig, struct region *r)
+static void close_killed(struct rig *rig, struct inflight_region *r)
 {
-	munmap(r, sizeof(*r));
+	munmap(r, REGION_LEN);
 	rig_close(rig);
 }
 
 Test(vhost_inflight, its_layout_is_the_protocols)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	cr_assert_eq(r->version, VERSION);
 	cr_assert_eq(r->desc_num, RIG_SIZE);
@@ -99,7 +90,7 @@ Test(vhost_inflight, one_of_another_version_or_size_begins_anew)
 {
 	for (unsigned i = 0; i < 4; i++) {
 		struct rig rig;
-		struct region *r = open_killed(&rig);
+		struct inflight_region *r = open_killed(&rig);
 
 		if (i < 2)
 			r->version = i ? 2 : 0;
@@ -113,9 +104,9 @@ Test(vhost_inflight, one_of_another_version_or_size_begins_anew)
 Test(vhost_inflight, one_of_nothing_but_ones_begins_anew)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
-	memset(r, 0xff, sizeof(*r));
+	memset(r, 0xff, REGION_LEN);
 	expect_anew(&rig, r);
 	close_killed(&rig, r);
 }
@@ -126,7 +117,7 @@ Test(vhost_inflight, an_index_that_the_ring_can_not_have_come_from_begins_anew)
 
 	for (unsigned i = 0; i < sizeof(indexes) / sizeof(indexes[0]); i++) {
 		struct rig rig;
-		struct region *r = open_killed(&rig);
+		struct inflight_region *r = open_killed(&rig);
 
 		r->used_idx = indexes[i]; /* the ring's is 0 */
 		expect_anew(&rig, r);
@@ -138,7 +129,7 @@ Test(vhost_inflight, a_list_that_leads_out_of_the_ring_begins_anew)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		struct rig rig;
-		struct region *r = open_killed(&rig);
+		struct inflight_region *r = open_killed(&rig);
 
 		rig.used->idx = 2; /* two have ended, says the ring */
 		rig.avail->idx += 2;
@@ -154,7 +145,7 @@ Test(vhost_inflight, a_list_that_leads_out_of_the_ring_begins_anew)
 Test(vhost_inflight, a_list_that_goes_in_circles_ends_what_is_in_it)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	rig.used->idx = 3;
 	r->last_batch_head = 4;
@@ -168,7 +159,7 @@ Test(vhost_inflight, a_list_that_goes_in_circles_ends_what_is_in_it)
 Test(vhost_inflight, a_mark_is_one_and_nothing_else)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	r->desc[2].inflight = 2;
 	r->desc[6].inflight = 0xff;
@@ -179,7 +170,7 @@ Test(vhost_inflight, a_mark_is_one_and_nothing_else)
 Test(vhost_inflight, requests_of_one_age_are_done_by_head_and_the_oldest_first)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	r->desc[6].counter = r->desc[2].counter = 7;
 	r->desc[4].counter = UINT64_MAX;
@@ -191,7 +182,7 @@ Test(vhost_inflight, requests_of_one_age_are_done_by_head_and_the_oldest_first)
 Test(vhost_inflight, requests_that_the_ring_never_had_are_done_and_break_it)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	for (unsigned i = 0; i < RIG_SIZE; i++) {
 		r->desc[i].inflight = 1;
@@ -217,7 +208,7 @@ static void resize_ring(struct rig *rig, uint16_t region_size, unsigned ring_siz
 Test(vhost_inflight, a_ring_that_is_larger_than_the_regions_is_broken)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	resize_ring(&rig, RIG_SIZE / 2, RIG_SIZE);
 	cr_assert_eq(rig_take_again(&rig), -1);
@@ -229,7 +220,7 @@ Test(vhost_inflight, a_ring_that_is_larger_than_the_regions_is_broken)
 Test(vhost_inflight, a_mark_that_is_no_head_of_the_ring_breaks_it)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	r->desc_num = RIG_SIZE;
 	resize_ring(&rig, RIG_SIZE, RIG_SIZE / 2); /* 4 and 6 were in flight */
@@ -248,7 +239,7 @@ static bool set_region(struct rig *rig, const struct vhost_inflight_message *m, 
 Test(vhost_inflight, a_region_that_can_not_be_is_refused_and_the_old_one_stays)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 	const struct vhost_inflight_message good = rig.inflight, wrong[] = {
 		{ good.mmap_len, 0, 0, RIG_SIZE, { 0 } },
 		{ good.mmap_len, 0, 3, RIG_SIZE, { 0 } },
@@ -282,7 +273,7 @@ Test(vhost_inflight, a_region_as_short_as_the_protocol_has_it_is_taken)
 {
 	uint8_t behind[16], same[16];
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	rig.inflight.mmap_len = PART_LEN;
 	memset(behind, 0x5a, sizeof(behind));
@@ -299,7 +290,7 @@ Test(vhost_inflight, a_region_as_short_as_the_protocol_has_it_is_taken)
 Test(vhost_inflight, a_region_whose_file_became_empty_does_not_kill_us)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	cr_assert_eq(guard_install(), 0);
 	cr_assert(rig_protocol(&rig, VHOST_PROTOCOL_OFFERED) && rig_features(&rig, BASIC));
@@ -339,7 +330,7 @@ static bool next_has_cache(struct rig *rig, const struct tail *tail)
 Test(vhost_inflight, the_cache_is_known_from_version_1_for_ever)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	for (unsigned i = 0; i < 2; i++)
 		cr_assert_eq(next_has_cache(&rig, &(struct tail){ TAIL_MAGIC, 1, i, { 0 } }), i);
@@ -351,7 +342,7 @@ Test(vhost_inflight, the_cache_is_known_from_version_1_for_ever)
 Test(vhost_inflight, after_a_newer_server_there_is_no_cache)
 {
 	struct rig rig;
-	struct region *r = open_killed(&rig);
+	struct inflight_region *r = open_killed(&rig);
 
 	for (unsigned i = 0; i < 2; i++)
 		cr_assert(!next_has_cache(&rig, &(struct tail){ TAIL_MAGIC, 2, i, { 0 } }));
