@@ -29,7 +29,8 @@ static int place_find(const struct bpull_disk *disk, const struct bpull_job_opti
 	if (!o->top && !place->is_commit)
 		return 0;
 	if (disk->flatten)
-		return err_set(err, -EINVAL, "flattening is a pull of the source's own top");
+		return err_set(err, -EINVAL,
+			       "a flatten copies the source as a whole: leave type and top out");
 	if (o->top)
 		rc = find_layer(disk, o->top, &place->top, err);
 	if (rc || !place->is_commit)
@@ -76,7 +77,7 @@ static int refuse_commit(const struct bpull_disk *disk, const struct bpull_job_o
 			       "a commit of backing files changes none of them but its target");
 	if (!place->top && o->base_name && (place->base == 1 || o->flags & BPULL_JOB_KEEP))
 		return err_set(err, -EINVAL,
-			       "a name for the base, but the image's link stays as it is");
+			       "base_name is given, but this job leaves the image's link as it is");
 	return 0;
 }
 

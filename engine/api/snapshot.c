@@ -116,11 +116,11 @@ static int refuse_opening(const struct snapshot_top *s, struct err *err)
 			       : 0;
 	if (!(s->how.flags & BPULL_SNAPSHOT_EXISTING))
 		return err_set(err, -EINVAL,
-			       "open_file opens an image that exists, and makes none");
+			       "open_file is for an image that exists (BPULL_SNAPSHOT_EXISTING)");
 	if (!disk_overlay(s->disk)->file->is_given)
-		return err_set(
-			err, -EINVAL,
-			"the disk's files were opened by their names, and so is a new image");
+		return err_set(err, -EINVAL,
+			       "open_file is for a disk whose files the program opened, too; this "
+			       "disk's were opened by their names");
 	return 0;
 }
 

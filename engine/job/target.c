@@ -22,7 +22,8 @@ int job_find_base(const struct chain *chain, const struct bpull_job_options *o, 
 	*pull_to = chain->n_layers;
 	*base_name = NULL;
 	if (!o->base && o->base_name)
-		return err_set(err, -EINVAL, "a name for the base, but no base");
+		return err_set(err, -EINVAL,
+			       "base_name is the name of a base, and no base is given");
 	if (!o->base)
 		return 0;
 	rc = chain_find_base(chain, opener, o->base, pull_to, err);

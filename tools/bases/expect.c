@@ -72,12 +72,13 @@ static int expect_compare(const struct expectations *all, const struct expectati
 {
 	for (size_t i = 0; i < all->n; i++) {
 		if (!e->name || !all->list[i].name)
-			return text_error(error, -EINVAL,
-					  "'%s' is without NAME= and so of the only base: there "
-					  "can't be others",
-					  e->name ? all->list[i].file : e->file);
+			return text_error(
+				error, -EINVAL,
+				"'%s' has no NAME=, which only goes where nothing else is "
+				"expected: write NAME=MANIFEST for each base",
+				e->name ? all->list[i].file : e->file);
 		if (!strcmp(e->name, all->list[i].name))
-			return text_error(error, -EINVAL, "of '%s' something is expected already",
+			return text_error(error, -EINVAL, "what '%s' must hold is given twice",
 					  e->name);
 	}
 	return 0;

@@ -134,7 +134,7 @@ static int budget_settle(struct budget *b, const char *path, const uint64_t *rat
 			atomic_store(&page->rate, *rate);
 		if (atomic_load(&page->rate) > BUDGET_MAX_RATE)
 			return budget_fail(why, -EINVAL, path,
-					   "it has a rate that none can be: say one (FILE:RATE)");
+					   "it has an impossible rate: say one (FILE:RATE)");
 		return 0;
 	}
 	if (memcmp(page, &nothing, sizeof(nothing)) != 0)
@@ -274,13 +274,13 @@ const char *budget_complaint(struct budget *b)
 	}
 	if (news & TROUBLE_RATE) {
 		atomic_fetch_or(&b->told, TROUBLE_RATE);
-		return "another program wrote a rate into its file that none can be: the last one "
+		return "another program wrote an impossible rate into its file: the last good one "
 		       "is put back";
 	}
 	if (news & TROUBLE_TIME) {
 		atomic_fetch_or(&b->told, TROUBLE_TIME);
-		return "more had been taken from it than the processes that share it could have: "
-		       "it begins anew";
+		return "its file said that more was taken than the processes that share it could "
+		       "take: counting begins anew";
 	}
 	return NULL;
 }

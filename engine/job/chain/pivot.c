@@ -69,11 +69,12 @@ static void empty_end(struct bpull_disk *disk, int rc, const struct err *err)
 
 	disk->job.down.is_emptied = !rc;
 	if (rc)
-		job_say_mixed(disk, 0,
-			      "%s: it could not be emptied, and does not read as the disk any more "
-			      "when that is written to: remove it (%s)",
-			      file_show(disk->job.down.old_files, &shown),
-			      err->message[0] ? err->message : strerror(-rc));
+		job_say_mixed(
+			disk, 0,
+			"%s: it could not be emptied (%s); it does not follow the disk's next "
+			"writes: remove it",
+			file_show(disk->job.down.old_files, &shown),
+			err->message[0] ? err->message : strerror(-rc));
 }
 
 static const struct aside_kind empty_kind = { .name = "empty",
