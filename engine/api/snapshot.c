@@ -208,8 +208,7 @@ static bool may_flush(const struct bpull_disk *disk)
 /* Of commits that were begun before: what ends badly is for SETTLE to see. */
 static void await_flush(const struct bpull_disk *disk, uint64_t number)
 {
-	while (disk->commits.n_begun == number && commit_is_running(disk) &&
-	       !commit_is_stalled(disk))
+	while (disk->commits.n_begun == number && commit_will_end(disk))
 		engine_wait_round(disk->engine, UINT64_MAX);
 }
 

@@ -87,7 +87,7 @@ int mixed_check_files(struct bpull_disk *disk)
  * moment without a commit, so the next one is held back. */
 static bool claim_header(struct bpull_disk *disk)
 {
-	if (commit_is_running(disk) && !commit_is_stalled(disk)) {
+	if (commit_will_end(disk)) {
 		commit_hold(disk);
 		return false;
 	}
@@ -132,7 +132,7 @@ static int clear_work(struct bpull_disk *disk, struct err *err)
 /* No commit begins before the job has ended. */
 static int hold_commits(struct bpull_disk *disk)
 {
-	assert(!commit_is_running(disk) || commit_is_stalled(disk));
+	assert(!commit_will_end(disk));
 	commit_hold(disk);
 	return 0;
 }

@@ -82,6 +82,11 @@ bool commit_is_running(const struct bpull_disk *disk)
 	return disk->commits.in_flight != NULL;
 }
 
+bool commit_will_end(const struct bpull_disk *disk)
+{
+	return disk->commits.in_flight && !disk->commits.in_flight->stalled;
+}
+
 void commit_hold(struct bpull_disk *disk)
 {
 	disk->commits.held = true;
@@ -97,7 +102,7 @@ void commit_forget(struct bpull_disk *disk)
 {
 	struct disk_commits *commits = &disk->commits;
 
-	assert(!commit_is_running(disk) || commit_is_stalled(disk));
+	assert(!commit_will_end(disk));
 	commit_abandon(disk);
 	commits->undurable = commits->data_undurable = false;
 	commits->published_len = commits->first_published_ns = 0;

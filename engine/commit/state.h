@@ -20,6 +20,8 @@ struct bpull_disk;
 bool commit_is_stalled(const struct bpull_disk *disk);
 /* A commit is in flight, stalled or not. */
 bool commit_is_running(const struct bpull_disk *disk);
+/* A commit is in flight that ends by itself: it is not stalled. */
+bool commit_will_end(const struct bpull_disk *disk);
 /* The job is to write the header with no commit in flight: until commit_release() none begins, and
  * requests that want one wait. */
 void commit_hold(struct bpull_disk *disk);

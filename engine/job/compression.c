@@ -55,7 +55,7 @@ static int alone(struct bpull_disk *disk, const struct bpull_job_options *o, boo
 	if (!disk->may_write)
 		return ask_or_set(disk, o, is_for_good, err);
 	commit_hold(disk);
-	while (commit_is_running(disk) && !commit_is_stalled(disk))
+	while (commit_will_end(disk))
 		engine_wait_round(disk->engine, UINT64_MAX);
 	others = blocking_set(NULL);
 	if (!commit_is_stalled(disk))

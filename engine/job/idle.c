@@ -24,7 +24,7 @@ static int sync_alone(struct bpull_disk *disk)
 	int rc;
 
 	commit_hold(disk);
-	while (commit_is_running(disk) && !commit_is_stalled(disk))
+	while (commit_will_end(disk))
 		engine_wait_round(disk->engine, UINT64_MAX);
 	rc = file_sync(disk_overlay(disk)->file);
 	commit_release(disk);

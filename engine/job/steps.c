@@ -311,7 +311,7 @@ void job_step_unwinding(struct bpull_disk *disk)
 	/* Without memory or space for a commit: the next flush, or the next job, tries again. */
 	if (!down_is_on(disk) && /* down_rest() has done it */
 	    !disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
-	    commit_is_running(disk) && !commit_is_stalled(disk))
+	    commit_will_end(disk))
 		return;
 	if (!settle_node(disk) || (commit_is_clean(disk) && !job_reclaim(disk)))
 		return;

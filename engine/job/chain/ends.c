@@ -158,7 +158,7 @@ bool job_give_back_space(struct bpull_disk *disk)
 		return true;
 	}
 	/* Its writes make the file longer. */
-	if (commit_is_running(disk) && !commit_is_stalled(disk))
+	if (commit_will_end(disk))
 		return false;
 	return aside_do(disk, &cut_kind);
 }

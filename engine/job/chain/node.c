@@ -156,8 +156,7 @@ void node_close(struct bpull_disk *node)
 static bool is_quiet(const struct bpull_disk *node)
 {
 	return node->job.step == JOB_IDLE && !node->guests.first && !node->guests.discard.runs &&
-	       !node->n_background && !aside_runs(node) &&
-	       (!commit_is_running(node) || commit_is_stalled(node));
+	       !node->n_background && !aside_runs(node) && !commit_will_end(node);
 }
 
 /* ---- the image of a node that is over ---- */
