@@ -79,14 +79,14 @@ bool disk_is_busy(const struct bpull_disk *disk)
 	return disk->guests.draining || disk->guests.discard.runs || disk->n_background;
 }
 
-static int say_not_durable(const struct bpull_disk *disk, struct err *err)
+int disk_say_not_durable(const struct bpull_disk *disk, const char *so, struct err *err)
 {
-	int rc = disk->poisoned ? -EIO : commit_is_stalled(disk) ? commit_stall_error(disk) : -EIO;
+	bool is_stalled = !disk->poisoned && commit_is_stalled(disk);
 	struct shown shown;
 
-	return err_errno(err, rc,
-			 "%s: what was written could not be made durable, so the disk stays active",
-			 disk_show(disk, &shown));
+	return err_errno(err, is_stalled ? commit_stall_error(disk) : -EIO,
+			 "%s: what was written could not be made durable, so %s",
+			 disk_show(disk, &shown), so);
 }
 
 /* From now on no request, job or walk begins, and none is left. 0 or -EBUSY. */
@@ -104,7 +104,7 @@ static int come_to_rest(struct bpull_disk *disk, struct err *err)
 	if (disk->flags & BPULL_DISK_GUEST_IO)
 		disk_settle(disk);
 	if (disk->poisoned || (disk->may_write && !commit_is_clean(disk)))
-		return say_not_durable(disk, err);
+		return disk_say_not_durable(disk, "the disk stays active", err);
 	engine_rerun(disk->engine); /* the next round gives back what was let go */
 	while (disk_is_busy(disk))
 		engine_wait_round(disk->engine, UINT64_MAX);

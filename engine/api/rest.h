@@ -8,6 +8,7 @@
 #include "io/base.h"
 
 struct bpull_disk;
+struct err;
 
 /* Waits for the guest's requests, and for the copies that follow them. */
 void disk_stop_guests(struct bpull_disk *disk);
@@ -20,5 +21,7 @@ void disk_wait_for_nodes(struct bpull_disk *disk);
 void disk_reclaim(struct bpull_disk *disk);
 /* Something still runs beside requests and commits: space given back, tables loaded ahead. */
 bool disk_is_busy(const struct bpull_disk *disk);
+/* Says why disk_settle() left something in memory only, and what follows from that. Its -errno. */
+int disk_say_not_durable(const struct bpull_disk *disk, const char *so, struct err *err);
 
 #endif

@@ -258,16 +258,6 @@ static bool is_settled(const struct bpull_disk *disk)
 	return !disk->may_write || (commit_is_clean(disk) && !disk_is_busy(disk));
 }
 
-static int say_unsettled(const struct bpull_disk *disk, struct err *err)
-{
-	int rc = disk->poisoned ? -EIO : commit_is_stalled(disk) ? commit_stall_error(disk) : -EIO;
-	struct shown shown;
-
-	return err_errno(err, rc,
-			 "%s: what was written could not be made durable, so it has no snapshot",
-			 disk_show(disk, &shown));
-}
-
 /* 0: all is settled. -EAGAIN: not yet. */
 static int settle_one(const struct snapshot_top *s, struct err *err)
 {
@@ -283,7 +273,7 @@ static int settle_one(const struct snapshot_top *s, struct err *err)
 	disk_settle(disk);
 	engine_rerun(disk->engine); /* all are looked at once more, and nothing need be in flight */
 	if (is_alone(disk) && !commit_is_clean(disk))
-		return say_unsettled(disk, err);
+		return disk_say_not_durable(disk, "it has no snapshot", err);
 	return -EAGAIN;
 }
 
