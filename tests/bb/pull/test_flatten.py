@@ -153,7 +153,7 @@ def full_disk(d, fmt, io):
 def stopped(d, sig):
     raw_image(f'{d}/base.img', 8 * MIB)
     top, names = overlay(f'{d}/top.img', 'base.img'), os.listdir(d)
-    process = harness.start(harness.blockpull, 'flatten', '--bandwidth=1M', top, f'{d}/out')
+    process = harness.start(harness.blockpull, 'flatten', '--bandwidth=256K', top, f'{d}/out')
     while len(os.listdir(d)) < len(names) + 1:
         check(process.poll() is None, 'it has ended already')
         time.sleep(0.01)
