@@ -116,7 +116,7 @@ def unpacked_once(d):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime - before.ru_utime)
     note(f'one {times[0]:.2f} s, eight {times[1]:.2f} s of processor time in the program')
-    check(times[1] < 4 * times[0] + 0.2, f'{times}')
+    check(harness.instrumented() or times[1] < 4 * times[0] + 0.2, f'{times}')
 
 
 # Where the namespace ends, so does what was mounted.
@@ -177,8 +177,9 @@ def in_trouble(d, fmt):
     others_ms = max(ms for i, ms in times.items() if i != SLOW)
     note(f'{len(ends)} jobs asked for {sum(source.values()) / SIZE:.3f} of the base, the slow one for {source[SLOW] / SIZE:.3f}; '
          f'it took {times[SLOW]} ms, the others {others_ms}')
-    check(sum(source.values()) - source[SLOW] <= 1.05 * SIZE, f'{source}')
-    fan.judge_once(source[SLOW] / SIZE)
+    if not harness.instrumented():  # such a build is slower than the slow device, and its jobs keep no pace
+        check(sum(source.values()) - source[SLOW] <= 1.05 * SIZE, f'{source}')
+        fan.judge_once(source[SLOW] / SIZE)
     fuse_rig.unmount(device, f'{d}/slow')
     fan.tops[SLOW] = f'{d}/low/top.qcow2'
     for top in fan.tops[:FULL] + fan.tops[FULL + 1:ABORTED] + fan.tops[ABORTED + 1:]:
