@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import socket
-import time
 
 import facts
 import harness
@@ -32,11 +31,11 @@ class Qmp:
         same(self.send({'execute': 'qmp_capabilities'}), {'return': {}}, 'qmp_capabilities')
 
     def wait(self, until, seconds=20, what=''):
-        deadline = time.monotonic() + seconds
+        deadline = harness.clock() + seconds
         while not until():
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
-                raise Failed(f'waited in vain{what}: {self.words()}')
+            check(harness.clock() < deadline, f'waited in vain{what}: {self.words()}')
+            if not select.select([self.socket], [], [], harness.NAP)[0]:
+                continue
             got = self.socket.recv(65536)
             check(got, f'the connection was closed{what}: {self.words()}')
             self.data += got

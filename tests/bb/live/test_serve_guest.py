@@ -59,12 +59,12 @@ class Pull:
         self.server, self.top, self.held = server, top, 0
 
     def _until(self, what, is_so):
-        deadline = time.monotonic() + harness.WAIT
+        deadline = harness.clock() + harness.WAIT
         while True:
             job = bp('ctl', '--json', self.server.control, 'info').json()
             if is_so(job):
                 return job
-            check(time.monotonic() < deadline, f'the pull {what}: {job}')
+            check(harness.clock() < deadline, f'the pull {what}: {job}')
             time.sleep(0.05)
 
     def _is_written(self, job):
@@ -124,13 +124,13 @@ def unplug(d, running):
     devices = {'execute': 'qom-list', 'arguments': {'path': '/machine/peripheral'}}
     same(ask(f'{d}/q', {'execute': 'device_del', 'arguments': {'id': 'disk'}})[0], {'return': {}}, 'device_del')
     running.until('GONE')
-    deadline = time.monotonic() + harness.WAIT
+    deadline = harness.clock() + harness.WAIT
     while 'disk' in (device['name'] for device in ask(f'{d}/q', devices)[0]['return']):
-        check(time.monotonic() < deadline, 'QEMU keeps the device')
+        check(harness.clock() < deadline, 'QEMU keeps the device')
         time.sleep(0.05)
     # QEMU has it in use for a moment longer.
     while (said := ask(f'{d}/q', {'execute': 'chardev-remove', 'arguments': {'id': 'c'}})[0]) != {'return': {}}:
-        check('busy' in str(said) and time.monotonic() < deadline, f'chardev-remove: {said}')
+        check('busy' in str(said) and harness.clock() < deadline, f'chardev-remove: {said}')
         time.sleep(0.05)
 
 

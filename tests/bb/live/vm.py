@@ -9,7 +9,6 @@ nothing more of a disk.
 """
 import gzip
 import os
-import threading
 
 import harness
 from harness import Skip, check, need
@@ -63,15 +62,14 @@ class Machine:
             '-no-user-config', '-display', 'none', '-serial', 'stdio', '-kernel', kernel,
             '-initrd', f'{d}/initramfs', '-append', f'{WORDS} {words}', *args, stderr=stderr)
         # A guest that hangs is a failure, which until() finds. One that works is ended by the kernel, one that waits by
-        # the wall's clock: sooner than Meson would, so that it is told.
+        # harness.clock(): sooner than Meson would, so that it is told.
         harness.limit(self.process.pid, late)
         self.allowed, self.waited = late, None
-        self.late = threading.Timer(max(late, harness.patience(late)), self.hangs)
-        self.late.daemon = True
-        self.late.start()
+        self.wait = max(late, harness.patience(late))
+        self.late = harness.Later(self.wait, self.hangs)
 
     def hangs(self):
-        self.waited = self.late.interval
+        self.waited = self.wait
         harness.kill(self.process)
 
     def how_it_ended(self):

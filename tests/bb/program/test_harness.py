@@ -28,10 +28,10 @@ def waiting(d):
 
 @case('and working does, also that of a child')
 def working(d):
-    began = time.monotonic()
+    began = harness.clock()
     fails('of the processor', harness.run, 'sh', '-c', 'while :; do :; done', timeout=1)
     fails('of the processor', harness.run, 'sh', '-c', 'sh -c "while :; do :; done"; true', timeout=1)
-    check(time.monotonic() - began < 60, 'it ran on until the wall\'s limit')
+    check(harness.clock() - began < 60 * (5 if harness.instrumented() else 1), 'it ran on until the clock\'s limit')
 
 
 @case('what hangs is ended all the same')

@@ -30,7 +30,8 @@ DONE, FAILED, USAGE, LOCKED, CORRUPT, LEAKS, REFUSED, NO_SPACE = 0, 1, 2, 3, 4, 
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
-WAIT = 120  # seconds of the wall clock until what has to come counts as never coming
+WAIT = 120  # seconds, better of clock() than of the wall, until what has to come counts as never coming
+NAP = 0.05
 
 cases = []           # (title, function, arguments), in file order
 blockpull = None     # absolute path of the command under test
@@ -38,6 +39,7 @@ root = None          # the private directory
 _live = set()        # Popen objects to kill should we end early
 _live_lock = threading.RLock()  # of a signal's handler, too
 _running = {}        # thread: the title of its case
+_n_naps = 0         # of clock()
 _mine = threading.local()  # of the case in this thread: notes, and processes it started
 
 
@@ -133,8 +135,40 @@ def start(*argv, **options):
     return process
 
 
+def _nap():
+    global _n_naps
+    while True:
+        time.sleep(NAP)
+        _n_naps += 1
+
+
+def clock():
+    """Seconds, as a thread of ours counts them by its naps. On a busy machine, and while our processes are stopped from outside,
+    they are longer than the wall's: so what hangs is told from what has no turn."""
+    return _n_naps * NAP
+
+
+class Later(threading.Thread):
+    """Calls this when so many seconds of clock() are over, or never."""
+
+    def __init__(self, seconds, call):
+        super().__init__(daemon=True)
+        self.until, self.call, self.has_called, self.cancelled = clock() + seconds, call, False, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.cancelled.wait(4 * NAP):
+            if clock() >= self.until:
+                self.has_called = True
+                self.call()
+                return
+
+    def cancel(self):
+        self.cancelled.set()
+
+
 def patience(seconds):
-    """Of the wall clock, for what takes so many seconds on a quiet machine: this one may be busy. It ends what
+    """Of clock(), or of the wall's, for what takes so many seconds on a quiet machine: this one may be busy. It ends what
     hangs, and proves nothing else."""
     return max(seconds, min(8 * seconds + 60, 600))
 
@@ -151,9 +185,7 @@ def finish(process, timeout=120):
               for n, p in (('out', process.stdout), ('err', process.stderr)) if p]
     for thread in drains:
         thread.start()
-    late = threading.Timer(timeout, kill, [process])
-    late.daemon = True
-    late.start()
+    late = Later(timeout, lambda: kill(process))
     try:
         # wait4() for the peak memory; Popen.wait() would throw it away.
         _, status, usage = os.wait4(process.pid, 0)
@@ -169,7 +201,7 @@ def finish(process, timeout=120):
     rc = process.returncode if process.returncode >= 0 else 128 - process.returncode
     out, err = (texts.get(n, b'').decode(errors='replace') for n in ('out', 'err'))
     result = Result(process.args, rc, out, err, seconds, usage.ru_maxrss * 1024)
-    check(seconds < timeout, f'still running after {timeout} s, killed: {result}')
+    check(not late.has_called, f'still running after {timeout} s, killed: {result}')
     used = usage.ru_utime + usage.ru_stime
     check(process.allowed is None or used < process.allowed,
           f'it used {used:.1f} s of the processor, and may use {process.allowed} s: {result}')
@@ -199,7 +231,7 @@ def run(*argv, timeout=120, **options):
     process = start(*argv, **options)
     process.allowed = seconds
     limit(process.pid, 2 * seconds)
-    return finish(process, timeout)
+    return finish(process, seconds)
 
 
 def bp(*args, rc=DONE, timeout=120, command=None, **options):
@@ -352,6 +384,7 @@ def _prepare():
     os.chmod(root, 0o755)  # for the cases that go on as another user (reach.py)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     atexit.register(_clean_up)
+    threading.Thread(target=_nap, daemon=True).start()
     for sig in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(sig, _interrupted)
 
