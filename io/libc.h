@@ -22,10 +22,17 @@
 #define RENAME_NOREPLACE (1 << 0)
 #endif
 
+/* By its number with glibc, too, whose function lets the thread be cancelled meanwhile: where there
+ * are several threads that takes two locked operations, 50 to 70 ns of the 750 of a cached page.
+ * The kernel takes an offset as two longs, of which 64-bit processors leave the second. */
+static inline ssize_t libc_preadv2(int fd, const struct iovec *iov, int n_iov, off_t off, int flags)
+{
+	return syscall(SYS_preadv2, fd, iov, n_iov, (long)off, (long)((uint64_t)off >> 32), flags);
+}
+
 #ifdef __GLIBC__
 #define libc_statx     statx
 #define libc_renameat2 renameat2
-#define libc_preadv2   preadv2
 #define libc_pwritev2  pwritev2
 
 static inline const char *libc_strerror(int error, char *text, size_t room)
@@ -43,12 +50,6 @@ static inline int libc_renameat2(int from_fd, const char *from, int to_fd, const
 				 unsigned flags)
 {
 	return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
-}
-
-/* The kernel takes an offset as two longs, of which 64-bit processors leave the second. */
-static inline ssize_t libc_preadv2(int fd, const struct iovec *iov, int n_iov, off_t off, int flags)
-{
-	return syscall(SYS_preadv2, fd, iov, n_iov, (long)off, (long)((uint64_t)off >> 32), flags);
 }
 
 static inline ssize_t libc_pwritev2(int fd, const struct iovec *iov, int n_iov, off_t off,
