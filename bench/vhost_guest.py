@@ -8,8 +8,10 @@ The frontend is tests/serve's, which sleeps between answers as a guest does. Bot
 whose order changes; each has its own copy of one image. The figures are medians over the pairs: requests a second, latencies,
 the server's processor time a request, and how much the image held at the end. The ratios are the medians of the pairs' ratios,
 with the least and the greatest: a machine that is slow for a moment moves those least. --pull sets an unlimited pull beside the
-requests (QEMU's is block-stream): the first part of the image is its own, and what lies behind is the base's. --priority N is a real-time one (chrt -r) for both servers and the frontend: on a
-machine that is busy with other things it is the only way to figures.
+requests (QEMU's is block-stream): the first part of the image is its own, and what lies behind (--data, 1024 MiB then, so that no
+pull ends before the requests do) is the base's, which is in the page cache. --priority N is a real-time one (chrt -r) for both
+servers and the frontend: on a machine that is busy with other things it is the only way to figures. Not beside a pull: the
+kernel's threads that copy have the priority, too.
 """
 import argparse
 import contextlib
@@ -66,11 +68,19 @@ def cpu_ns(pid):
     return total
 
 
+def warm(name):
+    with open(name, "rb", buffering=0) as file:
+        while file.read(MIB):
+            pass
+
+
 def one_run(args, name, rw, depth):
     for old in ("image", "sock"):
         if os.path.exists(old):
             os.unlink(old)
     shutil.copyfile("fresh", "image")
+    if args.pull:
+        warm("base")
     with {"blockpull": ours, "qsd": qsd}[name](args, "image", args.pull) as pid:
         before = cpu_ns(pid)
         command = on_core(args, args.cores[1], args.frontend, "load", *(["-w"] if rw == "write" else []), "-d", depth,
@@ -116,7 +126,7 @@ def show(row):
 
 def main():
     parser = argparse.ArgumentParser(prog="vhost_guest")
-    for name, value in (("seconds", 2), ("size", 256), ("data", 64), ("pairs", 5), ("priority", 0)):
+    for name, value in (("seconds", 2), ("size", 256), ("data", 0), ("pairs", 5), ("priority", 0)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--depths", type=lambda word: [int(n) for n in word.split(",")], default=[1, 32])
     parser.add_argument("--cores", type=lambda word: [int(n) for n in word.split(",")], default=None)
@@ -130,6 +140,8 @@ def main():
     if not args.cores:  # the first two that we may use; or one for both
         usable = sorted(os.sched_getaffinity(0))[:2]
         args.cores = [usable[0], usable[-1]]
+    if not args.data:
+        args.data = 1024 if args.pull else 64
     if min(args.seconds, args.size, args.data, args.pairs, *args.depths) < 1 or len(args.cores) != 2:
         parser.error("numbers are from 1, and cores are two")
     home = os.getcwd()
