@@ -74,8 +74,9 @@ struct engine_guests {
 	} held; /* that wait for room to begin (guest/admit.c) */
 	/* Bytes that the guest requests which have begun may need, and their limit. */
 	uint64_t cost, cost_limit;
-	/* A guest request ended since the engine last looked at the clock. */
-	bool seen;
+	/* Requests that have ended, and those of them that had when the engine last looked at the
+	 * clock. */
+	uint64_t n_over, n_seen;
 	uint64_t last_ns; /* when a guest request ended last */
 };
 

@@ -27,7 +27,7 @@
 
 bool engine_guest_is_active(const struct bpull_engine *engine)
 {
-	return engine->guests.n || engine->guests.seen ||
+	return engine->guests.n || engine->guests.n_over != engine->guests.n_seen ||
 	       (engine->guests.last_ns && engine_now_ns() - engine->guests.last_ns < GUEST_HOLD_NS);
 }
 

@@ -74,7 +74,7 @@ bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
 		    file_read_now(file, iov, n_iov, e.host_off) != (ssize_t)len)
 			return false;
 	}
-	disk->engine->guests.seen = true;
+	disk->engine->guests.n_over++;
 	count_read(disk, len, began_ns);
 	return true;
 }

@@ -45,7 +45,7 @@ void guest_list_remove(struct guest *g)
 	if (g->waits.op)
 		return;
 	g->op.engine->guests.n--;
-	g->op.engine->guests.seen = true;
+	g->op.engine->guests.n_over++;
 }
 
 void guest_queue_event(struct bpull_engine *engine, struct guest *g)

@@ -77,7 +77,7 @@ static void count_write(struct bpull_disk *disk, uint64_t end, uint64_t len, uin
 
 	stats_note_end(&stats->write, 0, len, took_ns);
 	stats->write_end = MAX(stats->write_end, end);
-	disk->engine->guests.seen = true;
+	disk->engine->guests.n_over++;
 }
 
 bool guest_write_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov,

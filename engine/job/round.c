@@ -153,9 +153,9 @@ static void run_rounds(struct bpull_engine *engine)
 		op_run_ready(engine);
 		now_ns = engine_now_ns();
 		began_ns = rounds ? began_ns : now_ns;
-		if (engine->guests.seen)
+		if (engine->guests.n_over != engine->guests.n_seen)
 			engine->guests.last_ns = now_ns;
-		engine->guests.seen = false;
+		engine->guests.n_seen = engine->guests.n_over;
 		run_jobs(engine, now_ns);
 		merge_flush(engine);
 		/* If the caller sleeps next, io_wait() submits the queue: not here, too. */
