@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "engine/core/rate/toll.h"
+
+#include "io/base.h"
+
+/* The last sixteen spells or so count. */
+#define FADE 16
+
+#define ONE UINT64_C(256) /* request */
+
+/* Of fewer requests, that the guest would have had while runs were in flight, nothing is made. */
+#define MIN_EVIDENCE (8 * ONE)
+
+static void sum_add(struct toll_sum *sum, uint64_t ns, uint64_t n)
+{
+	sum->ns += ns - sum->ns / FADE;
+	sum->n += n * ONE - sum->n / FADE;
+}
+
+/* A spell ends, and the next one begins. */
+static void toll_turn(struct toll *toll, struct toll_sum *of, uint64_t now_ns, uint64_t n_over,
+		      bool has_guest)
+{
+	uint64_t ns = now_ns - toll->since_ns;
+
+	if (toll->is_sound && has_guest && ns <= TOLL_MAX_SPELL_NS)
+		sum_add(of, ns, n_over - toll->n_then);
+	toll->is_sound = has_guest;
+	toll->since_ns = now_ns;
+	toll->n_then = n_over;
+}
+
+void toll_run_begins(struct toll *toll, uint64_t now_ns, uint64_t n_over, bool has_guest)
+{
+	if (!toll->n_runs++)
+		toll_turn(toll, &toll->rests, now_ns, n_over, has_guest);
+}
+
+void toll_run_ends(struct toll *toll, uint64_t now_ns, uint64_t n_over, bool has_guest)
+{
+	if (!--toll->n_runs)
+		toll_turn(toll, &toll->runs, now_ns, n_over, has_guest);
+}
+
+uint64_t toll_rest_ns(const struct toll *toll, uint64_t run_ns)
+{
+	uint64_t expected, lost_permille;
+
+	if (!toll->rests.ns)
+		return 0;
+	expected = toll->rests.n * toll->runs.ns / toll->rests.ns;
+	if (expected < MIN_EVIDENCE || expected <= toll->runs.n)
+		return 0;
+	lost_permille = (expected - toll->runs.n) * 1000 / expected;
+	return run_ns * lost_permille / 1000 * TOLL_PARTS;
+}
