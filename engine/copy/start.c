@@ -84,8 +84,10 @@ static int begin_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, 
 	*(runs->last ? &runs->last->next : &runs->first) = p;
 	runs->last = p;
 	runs->n++;
-	if (is_jobs)
+	if (is_jobs) {
 		walk->mapping = p;
+		cursor_run_begins(disk, p->start_ns);
+	}
 	op_ready(&p->op);
 	return 0;
 }

@@ -30,6 +30,7 @@
 #include "engine/core/rate/calm.h"
 #include "engine/core/rate/latency.h"
 #include "engine/core/rate/limiter.h"
+#include "engine/core/rate/toll.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
@@ -78,6 +79,7 @@ struct engine_guests {
 	 * clock. */
 	uint64_t n_over, n_seen;
 	uint64_t last_ns; /* when a guest request ended last */
+	struct toll toll; /* what the jobs' runs cost them (copy/walk/window.c) */
 };
 
 /* A budget that the program shares with others (copy/walk/outside.c). */

@@ -47,6 +47,7 @@ void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *o,
 	walk->how.compress = o->compression != BPULL_COMPRESSION_NONE;
 	walk->how.compression_level = o->compression_level;
 	walk->how.guest_share = o->guest_share ? o->guest_share : DEFAULT_GUEST_SHARE;
+	walk->how.pays_toll = !o->guest_share;
 	walk->rounds.n = 1;
 	throttle_set_speed(disk, now_ns, o->bandwidth, o->burst);
 	requests_set_rate(disk, now_ns, o->iops);

@@ -62,6 +62,7 @@ struct copy_how {
 	bool compress;
 	unsigned compression_level; /* 0: the type's default */
 	unsigned guest_share;       /* percent of the time, while a guest is at work */
+	bool pays_toll;             /* window.c: the share is no more than a bound */
 	bool hurries;               /* job/progress/pace.c: it gives way to no guest */
 	bool by_latency;            /* job/progress/give_way.c: its limit does that, no rests */
 };

@@ -15,12 +15,17 @@
 #include "engine/core/op.h"
 #include "engine/core/ranges/range_set.h"
 #include "engine/core/rate/limiter.h"
+#include "engine/core/rate/toll.h"
 #include "io/base.h"
 #include "io/buf.h"
 
 /* Bytes that a run has at most while a guest is at work, so that a request which needs its clusters
  * waits less. */
 #define GUEST_RUN_LEN (256 * KiB)
+
+/* The toll makes no rest longer than this: there is a run of GUEST_RUN_LEN at least every 16 ms,
+ * 16 MiB/s, or for a quarter of the time. */
+#define MAX_TOLL_NS UINT64_C(16000000)
 
 /* Guest first: while a guest is at work runs go one at a time, with rests in between that keep the
  * job to its share of the time. A run keeps processors, memory and the device busy, and with a
@@ -32,12 +37,32 @@ bool cursor_gives_way(const struct bpull_disk *disk)
 	       !disk->walk->how.hurries && engine_guest_is_active(disk->engine);
 }
 
-void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
+static uint64_t rest_after(const struct bpull_disk *disk, uint64_t run_ns)
 {
-	uint64_t now_ns = engine_now_ns(), share = disk->walk->how.guest_share;
+	const struct copy_how *how = &disk->walk->how;
+	uint64_t rest_ns = run_ns * (100 - how->guest_share) / how->guest_share;
 
-	if (cursor_gives_way(disk) && !disk->walk->how.by_latency)
-		disk->walk->rest_ns = now_ns + (now_ns - start_ns) * (100 - share) / share;
+	if (!how->pays_toll)
+		return rest_ns;
+	return MAX(rest_ns, MIN(toll_rest_ns(&disk->engine->guests.toll, run_ns), MAX_TOLL_NS));
+}
+
+void cursor_run_begins(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct engine_guests *guests = &disk->engine->guests;
+
+	toll_run_begins(&guests->toll, now_ns, guests->n_over, cursor_gives_way(disk));
+}
+
+void cursor_run_ends(struct bpull_disk *disk, uint64_t start_ns)
+{
+	struct engine_guests *guests = &disk->engine->guests;
+	uint64_t now_ns = engine_now_ns();
+	bool gives_way = cursor_gives_way(disk);
+
+	toll_run_ends(&guests->toll, now_ns, guests->n_over, gives_way);
+	if (gives_way && !disk->walk->how.by_latency)
+		disk->walk->rest_ns = now_ns + rest_after(disk, now_ns - start_ns);
 }
 
 /* Only job_run() ends the rest, with its own now_ns: if another check ended it, no timer would wake

@@ -12,9 +12,11 @@ struct bpull_disk;
 
 /* Makes the cursor look again, if it may go on: a run ended, or the job changed. */
 void cursor_kick(struct bpull_disk *disk);
-/* A run that began at start_ns is over: while a guest is at work the cursor rests before the next
+/* A run of the job begins. */
+void cursor_run_begins(struct bpull_disk *disk, uint64_t now_ns);
+/* One that began at start_ns is over: while a guest is at work the cursor rests before the next
  * one. */
-void cursor_rest(struct bpull_disk *disk, uint64_t start_ns);
+void cursor_run_ends(struct bpull_disk *disk, uint64_t start_ns);
 /* Ends the cursor's rest, if its time has come. */
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
 /* What a run, or a piece of a cluster, may be under the rates that are set. Bytes, up to

@@ -4,12 +4,14 @@
  * bursts: nearly all of the guest's reads are as fast as without the job, and those during a
  * write-back take three times what the guest wants. So one of a hundred has to take that, over many
  * bursts, and not in each stretch of time.
+ * And one that rests by what its runs cost a guest.
  */
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "engine/core/rate/latency.h"
+#include "engine/core/rate/toll.h"
 #include "tests/whole/rates/timed_rig.h"
 
 #define EVERY_NS  (2 * MS)
@@ -35,7 +37,12 @@ static void tick(void *arg)
 	sim_later(sim, sim_now_ns(sim) + TICK_NS, tick, sim);
 }
 
-static void open_play(struct guest_play *play, uint64_t seed, const struct bpull_job_options *job)
+static const struct sim_knobs bursts = { .device_rate = 45 * MiB,
+					 .write_back_ns = 2 * SECOND,
+					 .stall_ns = 12 * MS };
+
+static void open_play(struct guest_play *play, uint64_t seed, const struct sim_knobs *knobs,
+		      const struct bpull_job_options *job)
 {
 	struct sim_chain_how how = { .seed = seed,
 				     .format = IMAGE_QCOW2,
@@ -47,9 +54,7 @@ static void open_play(struct guest_play *play, uint64_t seed, const struct bpull
 
 	*play = (struct guest_play){ .next_ns = 0 };
 	timed_rig_open(&play->rig, &how);
-	*sim_knobs(play->rig.sim) = (struct sim_knobs){ .device_rate = 45 * MiB,
-							.write_back_ns = 2 * SECOND,
-							.stall_ns = 12 * MS };
+	*sim_knobs(play->rig.sim) = *knobs;
 	timed_rig_start(&play->rig, job);
 	play->next_ns = play->rig.begin_ns;
 	tick(play->rig.sim);
@@ -127,7 +132,7 @@ Test(give_way, a_guest_sees_its_target_over_the_bursts_of_a_device)
 		struct bpull_job_info info;
 		uint64_t p99_ns, rate;
 
-		open_play(&play, seed, &job);
+		open_play(&play, seed, &bursts, &job);
 		rate = run_play(&play, 60 * SECOND, &p99_ns);
 		info = timed_rig_info(&play.rig);
 		cr_assert_eq(info.guest_p99_ns, 4 * MS);
@@ -149,7 +154,7 @@ Test(give_way, the_least_rate_comes_before_the_target)
 					 .min_rate = 3 * MiB };
 	uint64_t p99_ns, rate;
 
-	open_play(&play, 1, &job);
+	open_play(&play, 1, &bursts, &job);
 	rate = run_play(&play, 20 * SECOND, &p99_ns);
 	cr_assert_gt(p99_ns, 5 * MS, "the play is too easy");
 	cr_assert(rate >= 3 * MiB * 95 / 100 && rate <= 3 * MiB * 115 / 100, "%" PRIu64 " KiB/s",
@@ -174,7 +179,7 @@ Test(give_way, the_target_and_the_least_rate_may_come_and_go_while_the_job_runs)
 	struct bpull_job_options job = { .size = sizeof(job), .bandwidth = 6 * MiB };
 	uint64_t p99_ns, rate;
 
-	open_play(&play, 1, &job);
+	open_play(&play, 1, &bursts, &job);
 	rate = run_play(&play, 4 * SECOND, &p99_ns);
 	cr_assert(p99_ns > 5 * MS && rate > 5 * MiB, "%" PRIu64 " us, %" PRIu64 " KiB/s",
 		  p99_ns / 1000, rate / KiB);
@@ -193,4 +198,43 @@ Test(give_way, the_target_and_the_least_rate_may_come_and_go_while_the_job_runs)
 	rate = run_play(&play, 4 * SECOND, &p99_ns);
 	cr_assert_gt(rate, 5 * MiB, "without both: %" PRIu64 " KiB/s", rate / KiB);
 	close_play(&play);
+}
+
+/* ---- rests by what the runs cost a guest ---- */
+
+/* As if a guest's requests ended while the job rests only. A run takes 2 ms. Bytes/s. */
+static uint64_t rate_at_full_toll(uint32_t share)
+{
+	static const struct sim_knobs link = { .far_latency_ns = 1, .far_rate = 128 * MiB };
+	struct bpull_job_options job = { .size = sizeof(job), .guest_share = share };
+	static struct guest_play play;
+	uint64_t begin_ns, rate;
+
+	open_play(&play, 1, &link, &job);
+	begin_ns = sim_clock_ns();
+	while (sim_clock_ns() < begin_ns + SECOND / 2) {
+		struct toll *toll = &play.rig.engine->guests.toll;
+
+		toll->runs = (struct toll_sum){ .ns = 16 * MS, .n = 0 };
+		toll->rests = (struct toll_sum){ .ns = 16 * MS, .n = 1000000 };
+		ask(&play);
+		take(&play);
+	}
+	rate = done(&play) * 2;
+	close_play(&play);
+	return rate;
+}
+
+static void expect_rate(uint64_t rate, uint64_t min, uint64_t max)
+{
+	cr_expect(rate >= min && rate <= max,
+		  "%" PRIu64 " KiB/s instead of %" PRIu64 " to %" PRIu64, rate / KiB, min / KiB,
+		  max / KiB);
+}
+
+Test(give_way, a_job_rests_for_what_its_runs_cost_a_guest_but_never_starves)
+{
+	/* The chain has islands, so that most runs are shorter than they may be. */
+	expect_rate(rate_at_full_toll(0), 7 * MiB, 16 * MiB);
+	expect_rate(rate_at_full_toll(25), 20 * MiB, 40 * MiB);
 }
