@@ -70,11 +70,11 @@ static void note_taken(struct heads *all, struct heads_head *h)
 static void note_refused(struct heads *all, struct heads_head *h, const struct bpull_error *error)
 {
 	bool is_busy = h->job.runs || h->grow_to;
+	/* A snapshot waits for a resize, which may leave no room, or be told of after this call. */
+	bool lacks_room = all->how.room && !h->job.runs && error->code == -ENOSPC;
 
 	heads_met.busy += error->code == -EBUSY;
-	heads_assert(all,
-		     is_busy ? error->code == -EBUSY || all->how.faults
-			     : all->how.faults || (all->how.room && error->code == -ENOSPC),
+	heads_assert(all, all->how.faults || lacks_room || (is_busy && error->code == -EBUSY),
 		     "%s has no snapshot: %d %s", all->images[h->top].name, error->code,
 		     error->message);
 	heads_assert(all, error->message[0], "a snapshot is refused without a word");
