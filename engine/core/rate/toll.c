@@ -8,7 +8,7 @@
 
 #define ONE UINT64_C(256) /* request */
 
-/* Of fewer requests, that the guest would have had while runs were in flight, nothing is made. */
+/* Of fewer requests, in rests or expected while runs were in flight, nothing is made. */
 #define MIN_EVIDENCE (8 * ONE)
 
 static void sum_add(struct toll_sum *sum, uint64_t ns, uint64_t n)
@@ -42,15 +42,25 @@ void toll_run_ends(struct toll *toll, uint64_t now_ns, uint64_t n_over, bool has
 		toll_turn(toll, &toll->runs, now_ns, n_over, has_guest);
 }
 
+/* Two standard deviations of both counts, as if requests came one by one and at random. */
+static bool is_chance(const struct toll *toll, uint64_t expected, uint64_t lost)
+{
+	uint64_t variance = expected / ONE * (toll->runs.ns + toll->rests.ns) / toll->rests.ns;
+
+	return (lost / ONE) * (lost / ONE) < 4 * variance;
+}
+
 uint64_t toll_rest_ns(const struct toll *toll, uint64_t run_ns)
 {
-	uint64_t expected, lost_permille;
+	uint64_t expected, lost;
 
-	if (!toll->rests.ns)
+	if (!toll->rests.ns || toll->rests.n < MIN_EVIDENCE)
 		return 0;
 	expected = toll->rests.n * toll->runs.ns / toll->rests.ns;
 	if (expected < MIN_EVIDENCE || expected <= toll->runs.n)
 		return 0;
-	lost_permille = (expected - toll->runs.n) * 1000 / expected;
-	return run_ns * lost_permille / 1000 * TOLL_PARTS;
+	lost = expected - toll->runs.n;
+	if (is_chance(toll, expected, lost))
+		return 0;
+	return run_ns * (lost * 1000 / expected) / 1000 * TOLL_PARTS;
 }

@@ -4,7 +4,9 @@
  * guest's requests need the same one, fewer of them end while it is in flight than while the job
  * rests. The difference is time that the guest has lost, and the job rests in proportion to it: a
  * guest that asks without a pause, on the processor where the copying goes on, meets few runs,
- * and one that the runs do not slow costs the job nothing.
+ * and one that the runs do not slow costs the job nothing: a difference that chance explains does
+ * not count. (Requests that come in bursts vary more than is allowed for here. Such a guest may
+ * cost half of the job's share though it loses nothing.)
  *
  * Requests are counted and not timed: a guest that has many in flight waits for each other's, too,
  * and one in eight reads alone is timed.

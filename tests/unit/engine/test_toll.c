@@ -91,6 +91,44 @@ Test(toll, a_guest_that_asks_for_little_is_no_evidence)
 	cr_expect_eq(play(&p, 200, MS), 0);
 }
 
+/* xorshift: the same requests each time. */
+static uint64_t drawn(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+/* Requests that end at random: about one in a thousand of these microseconds times rate_k. */
+static void pass_at_random(struct play *p, uint64_t *state, uint64_t ns, uint64_t rate_k)
+{
+	for (uint64_t us = 0; us < ns / 1000; us++)
+		p->n_over += drawn(state) % 1000 < rate_k;
+	p->now_ns += ns;
+}
+
+Test(toll, chance_is_no_loss)
+{
+	for (uint64_t rate_k = 1; rate_k <= 30; rate_k *= 3) {
+		struct play p = { 0 };
+		uint64_t state = 88172645463325252, rests_ns = 0;
+
+		for (unsigned i = 0; i < 2000; i++) {
+			uint64_t rest_ns;
+
+			toll_run_begins(&p.toll, p.now_ns, p.n_over, true);
+			pass_at_random(&p, &state, MS, rate_k);
+			toll_run_ends(&p.toll, p.now_ns, p.n_over, true);
+			rest_ns = MAX(toll_rest_ns(&p.toll, MS), 3 * MS);
+			pass_at_random(&p, &state, rest_ns, rate_k);
+			rests_ns += rest_ns;
+		}
+		cr_expect_leq(rests_ns, UINT64_C(2000) * 3 * MS * 21 / 20,
+			      "%lu000 a second: rests of %lu us", rate_k, rests_ns / 2000 / 1000);
+	}
+}
+
 Test(toll, what_was_is_forgotten)
 {
 	struct play p = { .run_rate = 10000, .rest_rate = 100000, .min_rest_ns = MS };
