@@ -88,6 +88,7 @@ static void link_connect(struct link *link, int fd)
 	port->is_connected = true;
 	port->is_gone = false;
 	link->channel.fd = fd;
+	link->told_refusals = 0;
 	link_watch(link, fd, EPOLLIN, TAG_FRONTEND);
 }
 
@@ -147,12 +148,16 @@ static bool link_has_hung_up(const struct link *link)
 	return poll(&end, 1, 0) == 1;
 }
 
-/* The frontend is told so, too, but not why. */
-static void link_tell_refusal(uint32_t number, const char *why)
+/* The frontend is told so, too, but not why. Once a connection of each message, so that one which
+ * repeats them fills no log. */
+static void link_tell_refusal(struct link *link, uint32_t number, const char *why)
 {
-	if (why)
+	uint64_t bit = UINT64_C(1) << (number < 63 ? number : 63);
+
+	if (why && !(link->told_refusals & bit))
 		say_error("the frontend's message %u (%s) is refused: %s", number,
 			  vhost_message_name(number), why);
+	link->told_refusals |= why ? bit : 0;
 }
 
 void link_process(struct link *link)
@@ -176,7 +181,7 @@ void link_process(struct link *link)
 						       channel->fd, &why);
 		vhost_channel_done(channel);
 		if (outcome == VHOST_GO_ON) {
-			link_tell_refusal(number, why);
+			link_tell_refusal(link, number, why);
 			continue;
 		}
 		if (got != VHOST_END)

@@ -4,6 +4,7 @@
 #define TOOLS_SERVE_LINK_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "engine/blockpull.h"
 #include "tools/serve/port.h"
@@ -16,6 +17,7 @@ struct link {
 	const char *path;             /* of the socket that we made, or NULL */
 	bool is_over;                 /* there will be no further connection */
 	struct vhost_channel channel; /* fd -1: no frontend */
+	uint64_t told_refusals;       /* a bit a message's number, from 63 on the last one */
 };
 
 /* Whose descriptor it is that epoll reports. */
