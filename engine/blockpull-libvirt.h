@@ -58,7 +58,7 @@ enum bpull_virt_block_rebase_flags {
 enum bpull_virt_block_commit_flags {
 	BPULL_VIRT_BLOCK_COMMIT_SHALLOW = 1 << 0,  /* into the file right below top */
 	BPULL_VIRT_BLOCK_COMMIT_DELETE = 1 << 1,   /* refused: the program removes files itself */
-	BPULL_VIRT_BLOCK_COMMIT_ACTIVE = 1 << 2,   /* the image itself may be committed */
+	BPULL_VIRT_BLOCK_COMMIT_ACTIVE = 1 << 2,   /* the image itself is committed */
 	BPULL_VIRT_BLOCK_COMMIT_RELATIVE = 1 << 3, /* the new link is a relative name */
 	BPULL_VIRT_BLOCK_COMMIT_BANDWIDTH_BYTES = 1 << 4, /* bandwidth is bytes/s */
 };
@@ -91,7 +91,7 @@ struct bpull_virt_block_job_info {
 struct bpull_virt;
 
 /* Opens a handle: an engine with a thread of its own, and a thread that calls the callbacks. Close
- * it with bpull_virt_close(). */
+ * it with bpull_virt_close(). The strings and lists of the options must last as long as it. */
 BPULL_API int bpull_virt_open(const struct bpull_engine_options *engine_options,
 			      const struct bpull_disk_options *disk_options,
 			      struct bpull_virt **virt, struct bpull_error *error);

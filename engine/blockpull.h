@@ -51,7 +51,8 @@
  * -EBADMSG what was written reads back as something else, or a hole is none.
  *
  * OPTION STRUCTS begin with their own size, only ever grow at the end, and may be all zero behind
- * it: zero is the default of every field. Unknown flag bits are refused with -EINVAL.
+ * it: zero is the default of every field, and NULL options are all defaults. Unknown flag bits are
+ * refused with -EINVAL.
  *
  * RESULT STRUCTS that the caller provides begin with their size as well, which the caller sets and
  * the library never changes. They grow at the end: a program older than the library gets what its
@@ -61,8 +62,9 @@
  * bpull_event, struct bpull_extent): what could be added to those is the bytes called reserved,
  * which are zero.
  *
- * Rates are bytes per second everywhere, 0 meaning unlimited; sizes and offsets are bytes. Job
- * types and statuses have libvirt's numbers. */
+ * Rates are bytes per second everywhere, 0 meaning unlimited; sizes and offsets are bytes. A
+ * timeout_ms is in milliseconds, -1 meaning without end. Job types and statuses have libvirt's
+ * numbers. */
 #ifndef BLOCKPULL_H
 #define BLOCKPULL_H
 
@@ -215,8 +217,9 @@ struct bpull_event {
 	enum bpull_job_status status; /* of BPULL_EVENT_JOB */
 	int error; /* 0 or -errno: why the job FAILED or stopped; the request's result */
 	/* A sentence on `error`, or "". A job that did not fail has one only where the image is
-	 * marked (BPULL_JOB_ACCEPT_MIXED); of BPULL_EVENT_IO it is always "". Valid from when the
-	 * event is taken until the disk's next job starts or the disk is closed. */
+	 * marked (BPULL_JOB_ACCEPT_MIXED), or where the old image of a commit could not be emptied;
+	 * of BPULL_EVENT_IO it is always "". Valid from when the event is taken until the disk's
+	 * next job starts or the disk is closed. */
 	const char *message;
 	int count; /* of bpull_block_status(): how many extents were filled; else 0 */
 	enum bpull_remedy remedy; /* of BPULL_EVENT_JOB: what would let the job pass */
@@ -247,7 +250,7 @@ BPULL_API int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event 
 /* ---- Disks ----------------------------------------------------------------- */
 
 /* Flags that do not go together, or not with a call, are -EINVAL with a sentence, before anything
- * is opened.  */
+ * is opened. */
 enum bpull_disk_flags {
 	BPULL_DISK_READ_ONLY = 1 << 0,    /* no job; the image is not changed */
 	BPULL_DISK_FORCE_SHARE = 1 << 1,  /* with READ_ONLY: takes no locks. What another process
@@ -459,7 +462,8 @@ struct bpull_disk_options {
 	size_t n_allowed_dirs;
 	void *user_data; /* returned in the disk's events */
 	/* The library calls this once, with user_data, on the caller's thread, when all files are
-	 * open and only their headers were read. Here a process may give up the rights that it
+	 * open. Of a disk that guests may write to the image's tables were read and mended then,
+	 * too; of all others only headers were read. Here a process may give up the rights that it
 	 * needed to open them; what it opens later (another disk, a job's base) still needs those.
 	 * Must not call the library. NULL: nothing is called. */
 	void (*opened)(void *user_data);
@@ -507,9 +511,9 @@ struct bpull_disk_options {
 };
 
 /* Opens an image and its chain, and takes QEMU's locks on them (unless INACTIVE): the image is
- * opened for writing unless READ_ONLY. Nothing is written before a job or a guest needs it. The
- * path is used as given: relative backing names are looked for beside it. Blocking (see the top).
- * Errors: those told apart above; -ELOOP a file is in the chain twice, or more than 256 images lie
+ * opened for writing unless READ_ONLY. Nothing is written before a job needs it, but for what
+ * GUEST_IO mends at once. The path is used as given: relative backing names are looked for beside
+ * it. Blocking (see the top). Errors: those told apart above; -ELOOP a file is in the chain twice, or more than 256 images lie
  * below the first; -EINVAL unknown options or options that do not go together, a file of
  * backing_formats that the chain does not have or has twice, or one that is said to have two
  * formats; a raw image for a guest that writes, without a format. */
@@ -1011,6 +1015,7 @@ BPULL_API int bpull_pwrite_zeroes(struct bpull_disk *disk, uint64_t guest_off, u
 				  uint32_t flags);
 BPULL_API int bpull_pdiscard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
 BPULL_API int bpull_pflush(struct bpull_disk *disk);
+/* Returns how many extents were filled, or -errno. */
 BPULL_API int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 				  struct bpull_extent *extents, int max);
 /* The new size is durable when this returns 0. Errors: those of bpull_disk_resize(); -EINVAL the

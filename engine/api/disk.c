@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Disks: an overlay and its chain, opened under a policy and QEMU's locks.
- * Opening writes nothing, not even a repair: a job's start makes the changes that
- * must come before the first copy.
+ * Opening writes nothing, not even a repair, but where a guest may write to the disk: otherwise
+ * a job's start makes the changes that must come before the first copy.
  */
 #include <errno.h>
 #include <stdio.h>

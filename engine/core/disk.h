@@ -201,8 +201,8 @@ struct guests {
 	} discard;
 };
 
-/* The backing link on its way out of the header. commit/header.c changes it, and
- * job/job.c when a job begins. */
+/* The backing link on its way out of the header. commit/header.c changes it, job/job.c when a job
+ * begins, and chain/pivot.c and api/snapshot_top.c when the disk gets another image. */
 struct link_state {
 	bool leaving; /* the header without it is being written: the point of no return (I8) */
 	bool changed; /* the header without the link is durable */

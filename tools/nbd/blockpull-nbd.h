@@ -157,7 +157,8 @@ BPULL_NBD_API unsigned bpull_nbd_count(const struct bpull_nbd *nbd);
 BPULL_NBD_API int bpull_nbd_get_source(const struct bpull_nbd *nbd, unsigned index,
 				       struct bpull_nbd_source *source);
 /* Finds the pairs of `map` that no image has named yet, one a call: returns the NAME of the first
- * one from *at on, and sets *at behind it. NULL: there are no more. Valid while nbd is. */
+ * one from *at on, which is 0 at first, and sets *at behind it. NULL: there are no more. Valid
+ * while nbd is. */
 BPULL_NBD_API const char *bpull_nbd_unused_map(const struct bpull_nbd *nbd, size_t *at);
 
 #ifdef __cplusplus
