@@ -440,7 +440,7 @@ def killed(d, options, args):
     flat, before = images.flatten(top, 'qcow2', f'{d}/flat'), Untouched(base)
     shutil.copy(top, f'{d}/fresh')
     lasts = bp('pull', *args, top).seconds
-    for count in range(int(os.environ.get('BB_KILLS', '8')) // 2):
+    for count in range(max(1, int(os.environ.get('BB_KILLS', '8')) // 2)):
         shutil.copy(f'{d}/fresh', top)  # the data file stays as the last pull left it
         moment = rng.uniform(0, lasts * 1.1)
         when = f'after a kill at {moment * 1000:.1f} of {lasts * 1000:.1f} ms (kill {count})'
