@@ -2,13 +2,12 @@
 """The file systems of tests/, mounted through FUSE: skipped where that can't be, and gone at the end."""
 import os
 import signal
-import threading
 import time
 
 import harness
 from harness import WAIT, Skip, check, need
 
-WAIT_ALONE = 60  # seconds
+WAIT_ALONE = 60  # seconds of harness.clock()
 
 
 def program(name):
@@ -43,9 +42,11 @@ def unmount(server, where, in_use=False):
     while harness.run('fusermount3', '-uz' if in_use else '-u', where).rc and os.path.ismount(where):
         check(time.monotonic() < deadline, f'{where} cannot be unmounted')
         time.sleep(0.05)
-    told = threading.Timer(WAIT_ALONE, os.kill, (server.pid, signal.SIGTERM))
-    told.start()
+    told = harness.Later(WAIT_ALONE, lambda: harness.kill(server, signal.SIGTERM))
     try:
-        return harness.finish(server)
+        result = harness.finish(server)
     finally:
         told.cancel()
+    if told.has_called:
+        harness.note(f'{where} was mounted elsewhere, too, or its server did not end: it was told to')
+    return result
