@@ -2,6 +2,7 @@
 """How `serve` begins and ends as a program of QEMU's conventions: in the foreground, by SIGTERM with all that was done
 durable, in the middle of a pull, with names that another one has or a killed one left. And what copy-on-read leaves.
 """
+import contextlib
 import os
 import signal
 import socket
@@ -60,11 +61,14 @@ def child(tracer):
         return int(children.read())
 
 
-def wait_status(pid):
-    """How a process has ended whose parent has not asked yet, as wait(2) has it; None: it has not."""
-    with open(f'/proc/{pid}/stat', encoding='ascii') as line:
-        fields = line.read().rpartition(')')[2].split()
-    return int(fields[-1]) if fields[0] == 'Z' else None
+def has_ended(pid):
+    """Whether a process has ended, and how, as wait(2) has it; None for how: its parent knows, and it has gone."""
+    try:
+        with open(f'/proc/{pid}/stat', encoding='ascii') as line:
+            fields = line.read().rpartition(')')[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True, None
+    return fields[0] == 'Z', int(fields[-1])
 
 
 def taken(front):
@@ -114,6 +118,23 @@ def durable(d):
     check('write' in calls and calls[-1] == 'sync', f'the calls on the image: {calls[-10:]}')
 
 
+def end_by_wishes(pid):
+    """SIGTERM until it ends, and never at the first: has_ended()'s how."""
+    target = os.pidfd_open(pid)  # the tracer may let its number go
+    signal.pidfd_send_signal(target, signal.SIGTERM)
+    time.sleep(0.3)  # an echo comes sooner
+    check(not has_ended(pid)[0], 'it has ended before its files were durable')
+    # A busy machine may give it two signals as one, or close to each other.
+    deadline = harness.clock() + harness.WAIT
+    while not has_ended(pid)[0]:
+        check(harness.clock() < deadline, 'the second wish does not end it')
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(target, signal.SIGTERM)
+        time.sleep(0.3)
+    os.close(target)
+    return has_ended(pid)[1]
+
+
 @case('SIGTERM twice: at once, which is one wish, and a second one')
 def twice(d):
     top = disk(d)
@@ -128,19 +149,11 @@ def twice(d):
     # writes are durable when it flushes, not before their answers.
     server, front = traced(d, 'fdatasync', top, inject=['fdatasync:delay_enter=600s'], front=('-o', 'firecracker'))
     front.do('write', 0, 0, 0x22, answer=0)
-    pid = child(server)
-    os.kill(pid, signal.SIGTERM)
-    time.sleep(0.3)  # an echo comes sooner
-    check(wait_status(pid) is None, 'it has ended before its files were durable')
-    # A busy machine may give it two signals as one, or close to each other.
-    deadline = time.monotonic() + harness.WAIT
-    while wait_status(pid) is None:
-        check(time.monotonic() < deadline, 'the second wish does not end it')
-        os.kill(pid, signal.SIGTERM)
-        time.sleep(0.3)
-    same(os.waitstatus_to_exitcode(wait_status(pid)), 128 + signal.SIGTERM, 'the second wish')
-    harness.kill(server)  # the tracer, which sleeps on beside a thread that has gone
-    harness.finish(server)
+    status = end_by_wishes(child(server))
+    if status is not None:
+        harness.kill(server)  # the tracer, which sleeps on beside a thread that has gone
+    rc = harness.finish(server, timeout=20).rc
+    same(rc if status is None else os.waitstatus_to_exitcode(status), 128 + signal.SIGTERM, 'the second wish')
     front.dies()
     images.check_leaks_at_worst(top, 'qcow2')
     end(serving(d, top))
@@ -152,9 +165,9 @@ def in_pull(d, *args):
     top = disk(d)
     server, front = running(d, '--pull', '--bandwidth=1M', f'--control={d}/c', *args, top)
     front.do('write', 0, SIZE // 512 - 8, 0x21, answer=0)
-    deadline = time.monotonic() + harness.WAIT
+    deadline = harness.clock() + harness.WAIT
     while bp('ctl', '--json', f'{d}/c', 'info').json()['bytes']['copied'] < MIB:
-        check(time.monotonic() < deadline, 'nothing is copied')
+        check(harness.clock() < deadline, 'nothing is copied')
         time.sleep(0.05)
     end(server)
     front.dies()
