@@ -82,8 +82,8 @@ def pulling(d, *args, size=40 * MIB, **options):
 
 
 def state(client, wanted):
-    deadline = time.monotonic() + harness.WAIT
-    while time.monotonic() < deadline:
+    deadline = harness.clock() + harness.WAIT
+    while harness.clock() < deadline:
         job = client.job()
         if job['status'] == wanted:
             return job
@@ -93,10 +93,10 @@ def state(client, wanted):
 
 def stands_still(client):
     """What is in flight when a job is paused ends after that, and is counted; no more is begun."""
-    deadline = time.monotonic() + harness.WAIT
+    deadline = harness.clock() + harness.WAIT
     offset, before = client.job()['offset'], None
     while offset != before:
-        check(time.monotonic() < deadline, f'a paused job goes on: it is at {offset}')
+        check(harness.clock() < deadline, f'a paused job goes on: it is at {offset}')
         time.sleep(1)
         offset, before = client.job()['offset'], offset
 

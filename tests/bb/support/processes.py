@@ -6,7 +6,7 @@ import os
 import struct
 import time
 
-from harness import WAIT, Failed, check, kill
+from harness import WAIT, Failed, check, clock, kill
 
 OFD_GETLK = 36  # fcntl(2)
 WRITES = 101, 1  # QEMU's byte of an image for "I write"
@@ -31,12 +31,12 @@ def _is_written(path):
 
 
 def _wait(process, done, paths, wanted):
-    deadline = time.monotonic() + WAIT
+    deadline = clock() + WAIT
     while not all(map(done, paths)):
         if process.poll() is not None:
             kill(process)  # what it started may hold stderr open
             raise Failed(f'it has ended: {process.args}: {process.stderr.read().decode(errors="replace")}')
-        check(time.monotonic() < deadline, f'it does not {wanted}: {process.args}')
+        check(clock() < deadline, f'it does not {wanted}: {process.args}')
         time.sleep(0.01)
 
 
