@@ -196,7 +196,8 @@ static void serve(struct other *o, int fd)
 	struct pollfd said = { .fd = fd, .events = POLLIN };
 
 	for (;;) {
-		if (poll(&said, 1, 0) == 1 && !handle(o, fd))
+		/* A nap leaves the processor to others, and more in flight at a kill. */
+		if (poll(&said, 1, 1) == 1 && !handle(o, fd))
 			exit(0);
 		for (unsigned i = 0; i < OTHER_MAX_QUEUES; i++)
 			other_work(o, &o->queues[i]);
