@@ -4,12 +4,10 @@ their own user and under their sandboxes. What is this host's stands in drop-ins
 of the trial at /srv, /usr/local and in the place of nbdkit's plugins; no file of this machine is written to.
 
 A user's manager (systemd --user) was rejected: it can't apply most of what the sandboxes ask for."""
-import contextlib
 import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 
 from probe import UNSEEN
@@ -87,8 +85,7 @@ class Manager:
         return self.pid and self.systemctl('is-active', 'trial.target', rc=None).stdout == 'active\n'
 
     def __exit__(self, *_):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid or self.process.pid, signal.SIGKILL)  # what it started ends with the first process of a namespace
+        self.process.kill()  # unshare's child, systemd, ends with it, and what that started with the first process of a namespace
         self.process.wait()
         self.reader.kill()
         self.reader.wait()
@@ -104,16 +101,12 @@ class Manager:
         return self.systemctl('start', *options, unit, rc=rc)
 
     def show(self, unit):
-        said = self.systemctl('show', unit, '-p', 'ActiveState,SubState,Result,NRestarts,ExecMainStatus,MainPID').stdout
+        said = self.systemctl('show', unit, '-p', 'ActiveState,SubState,Result,NRestarts,ExecMainStatus').stdout
         return dict(line.split('=', 1) for line in said.splitlines())
 
-    def main_process(self, unit):
-        """Of this machine, not of the manager's namespace."""
-        theirs = int(self.show(unit)['MainPID'])
-        for status in pathlib.Path('/proc').glob('[0-9]*/status') if theirs else ():
-            with contextlib.suppress(OSError):
-                if re.search(rf'^NSpid:\t\d+\t{theirs}$', status.read_text(), re.M):
-                    yield int(status.parent.name)
+    def kill(self, unit):
+        """Its main process, by its manager: a number of the manager's namespace may be another process's out here."""
+        self.systemctl('kill', '--kill-who=main', '--signal=KILL', unit)
 
 
 def name_of(image):
@@ -185,9 +178,7 @@ class Killed:
         manager.start(self.unit, '--no-block')
         image = host.vms / 'killed'
         wait_for('half of a pull', lambda: os.stat(image).st_blocks * 512 > 3 * MIB, 60)
-        pids = list(manager.main_process(self.unit))
-        check(len(pids) == 1, f'processes of {self.unit}: {pids} {manager.show(self.unit)} {said(manager, name_of("killed"))}')
-        os.kill(pids[0], signal.SIGKILL)
+        manager.kill(self.unit)
         wait_for('a restart', lambda: manager.show(self.unit)['SubState'] == 'auto-restart', 30)
         expect(manager, self.unit, Result='signal', ExecMainStatus='9')
 
@@ -275,7 +266,7 @@ def serves(manager, host):
         check(copy.read_bytes() == host.content[:65536] + bytes([7]) * 65536 + host.content[131072:], 'other bytes were served')
         expect(manager, unit, restarts=i, ActiveState='active')
         if i == 0:
-            os.kill(list(manager.main_process(unit))[0], signal.SIGKILL)
+            manager.kill(unit)
             wait_for('the server again', lambda: manager.show(unit)['NRestarts'] == '1' and manager.show(unit)['ActiveState'] == 'active', 30)
     wait_for('the pull', lambda: 'backing file' not in run('qemu-img', 'info', '-U', host.vms / 'served').stdout, 60)
     manager.systemctl('stop', socket, unit)
