@@ -21,6 +21,8 @@ SLOW = 'ExecStart=\nExecStart=blockpull pull --progress=none --bandwidth=2M %f\n
 PROBE = ('StandardOutput=append:/run/trial/{}\nExecStart=\n'
          'ExecStart=/usr/bin/python3 -B /usr/local/bin/probe.py /etc/systemd/system/{} "{}"\n')
 HOST = 'Environment=LD_LIBRARY_PATH=/usr/local/lib\nStandardOutput=append:/run/trial/said-%i.out\nStandardError=append:/run/trial/said-%i.out\n'
+# Also where we are killed, they end with us.
+WITH_US = 'setpriv', '--pdeathsig', 'KILL'
 NAMESPACES = 'uts', 'ipc', 'net', 'user'
 # The exit codes that another try may mend, and those that it can't; of docs/fleet.md.
 RETRIED, FINAL = (1, 3, 7), (2, 4, 5, 6)
@@ -30,7 +32,7 @@ class Manager:
     """systemd, whose files are all in one directory. It ends, with all that it started, when this does."""
 
     def __init__(self, d, blockpull):
-        need('unshare', 'nsenter', 'systemctl', 'nbdkit')
+        need('setpriv', 'unshare', 'nsenter', 'systemctl', 'nbdkit')
         if os.geteuid():
             raise Skip('mounts and units need root')
         forbidden = run('unshare', '--mount', '--pid', '--cgroup', '--uts', '--ipc', '--net', '--fork', '--mount-proc', 'true', rc=None)
@@ -68,8 +70,8 @@ class Manager:
     def __enter__(self):
         os.chown(self.d / 'srv/vms', UID, UID)
         with open(self.log, 'ab') as out, open(os.open(self.d / 'kmsg', os.O_RDWR), 'rb') as log:
-            self.reader = subprocess.Popen(['cat'], stdin=log, stdout=out, start_new_session=True)
-            self.process = subprocess.Popen(['unshare', '--mount', 'sh', MANAGER, 'outer', self.d, self.plugins], stdout=out, stderr=out,
+            self.reader = subprocess.Popen([*WITH_US, 'cat'], stdin=log, stdout=out, start_new_session=True)
+            self.process = subprocess.Popen([*WITH_US, 'unshare', '--mount', 'sh', MANAGER, 'outer', self.d, self.plugins], stdout=out, stderr=out,
                                             stdin=subprocess.DEVNULL, start_new_session=True)
         try:
             wait_for('systemd', self.is_up, 60)
