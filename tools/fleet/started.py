@@ -17,7 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 MANAGER = HERE / 'manager.sh'
 UID = 64321
 PULL, SERVE = 'blockpull@{}.service', 'blockpull-serve@{}.service'
-SLOW = 'ExecStart=\nExecStart=blockpull pull --progress=none --bandwidth=2M %f\n'
+SLOW = 'ExecStart=\nExecStart=blockpull pull --progress=none --bandwidth=1M %f\n'
 PROBE = ('StandardOutput=append:/run/trial/{}\nExecStart=\n'
          'ExecStart=/usr/bin/python3 -B /usr/local/bin/probe.py /etc/systemd/system/{} "{}"\n')
 HOST = 'Environment=LD_LIBRARY_PATH=/usr/local/lib\nStandardOutput=append:/run/trial/said-%i.out\nStandardError=append:/run/trial/said-%i.out\n'
@@ -179,7 +179,7 @@ class Killed:
         manager.systemctl('daemon-reload')
         manager.start(self.unit, '--no-block')
         image = host.vms / 'killed'
-        wait_for('half of a pull', lambda: os.stat(image).st_blocks * 512 > 3 * MIB, 60)
+        wait_for('a part of a pull', lambda: os.stat(image).st_blocks * 512 > 2 * MIB, 60)
         manager.kill(self.unit)
         wait_for('a restart', lambda: manager.show(self.unit)['SubState'] == 'auto-restart', 30)
         expect(manager, self.unit, Result='signal', ExecMainStatus='9')
@@ -243,7 +243,7 @@ def stops(manager, host):
     manager.drop_in(unit, SLOW)
     manager.systemctl('daemon-reload')
     manager.start(unit, '--no-block')
-    wait_for('half of a pull', lambda: os.stat(host.vms / 'stopped').st_blocks * 512 > 2 * MIB, 60)
+    wait_for('a part of a pull', lambda: os.stat(host.vms / 'stopped').st_blocks * 512 > 2 * MIB, 60)
     manager.systemctl('stop', unit)
     expect(manager, unit, ActiveState='inactive')
     check('stopped (Terminated)' in said(manager, name_of('stopped')), 'the pull was over before it was stopped')
