@@ -513,10 +513,10 @@ struct bpull_disk_options {
 /* Opens an image and its chain, and takes QEMU's locks on them (unless INACTIVE): the image is
  * opened for writing unless READ_ONLY. Nothing is written before a job needs it, but for what
  * GUEST_IO mends at once. The path is used as given: relative backing names are looked for beside
- * it. Blocking (see the top). Errors: those told apart above; -ELOOP a file is in the chain twice, or more than 256 images lie
- * below the first; -EINVAL unknown options or options that do not go together, a file of
- * backing_formats that the chain does not have or has twice, or one that is said to have two
- * formats; a raw image for a guest that writes, without a format. */
+ * it. Blocking (see the top). Errors: those told apart above; -ELOOP a file is in the chain twice,
+ * or more than 256 images lie below the first; -EINVAL unknown options or options that do not go
+ * together, a file of backing_formats that the chain does not have or has twice, or one that is
+ * said to have two formats; a raw image for a guest that writes, without a format. */
 BPULL_API int bpull_disk_open(struct bpull_engine *engine, const char *path,
 			      const struct bpull_disk_options *options, struct bpull_disk **disk,
 			      struct bpull_error *error);
