@@ -228,11 +228,11 @@ def refusals(d):
         for words, args, image in (
                 (['no image names', 'other'], [f'--expect=other={m}'], top),
                 (['--chunk=1M', 'the hash itself'], [f'--expect={d}/whole'], top),
-                (['already'], [named(d, m), named(d, whole.split()[0])], top),
+                (['given twice'], [named(d, m), named(d, whole.split()[0])], top),
                 (['absent'], [f'--expect={d}/absent'], top),
                 (['NAME='], [f'--expect=={m}'], top),
-                (['without NAME='], [f'--expect={m}', named(d, m)], top),
-                (['already'], [named(d, m), named(d, m)], top),
+                (['has no NAME='], [f'--expect={m}', named(d, m)], top),
+                (['given twice'], [named(d, m), named(d, m)], top),
                 (['there is none'], [f'--expect={m}'], local)):
             if verb != 'verify' or image == top:  # verify reads the server by its other image
                 refused(USAGE, words, verb, allow(d), *args, image, *more)
