@@ -91,7 +91,7 @@ def tagged(title, steps, tag, commits_after, wanted):
         record = root / RECORDED.relative_to(ROOT)
         record.parent.mkdir(parents=True)
         record.write_text(RECORDED.read_text())
-        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false")
         for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "a"), *([("tag", tag)] if tag else []),
                       *[(*who, "commit", "-qm", "b", "--allow-empty")] * commits_after):
             subprocess.run(["git", *words], cwd=root, check=True)
