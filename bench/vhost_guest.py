@@ -10,7 +10,7 @@ the server's processor time a request, and how much the image held at the end. T
 with the least and the greatest: a machine that is slow for a moment moves those least. --pull sets an unlimited pull beside the
 requests (QEMU's is block-stream): the first part of the image is its own, and what lies behind (--data, 1024 MiB then, so that no
 pull ends before the requests do) is the base's, which is in the page cache. --priority N is a real-time one (chrt -r) for both
-servers and the frontend: on a machine that is busy with other things it is the only way to figures. Not beside a pull: the
+servers and the frontend: on a machine that is busy with other things it is the only way to get figures that mean something. Not beside a pull: the
 kernel's threads that copy have the priority, too.
 """
 import argparse

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The cases of QEMU's own test of a vhost-user disk, told anew. */
+/* The cases of QEMU's own test of a vhost-user disk, rewritten. */
 #ifndef TESTS_SERVE_CASES_H
 #define TESTS_SERVE_CASES_H
 
