@@ -10,14 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define IN          0u
-#define OUT         1u
-#define DISCARD     11u
-#define ZEROES      13u
+#include "tests/serve/block.h"
+
 #define OK          0
 #define IOERR       1
 #define UNSUPP      2
-#define SECTOR      512u
 #define HEADER_LEN  16u
 #define UNMAP       1u
 #define NOTHING_MS  50
@@ -29,11 +26,6 @@ struct cut {
 	bool indirect;
 	unsigned n;
 	uint32_t lens[3];
-};
-
-struct range {
-	uint64_t sector;
-	uint32_t n_sectors, flags;
 };
 
 static void cases_describe(struct front *front, struct front_queue *q, const struct cut *cut,
@@ -85,11 +77,11 @@ static int cases_do(struct front *front, struct front_queue *q, uint32_t type, u
 	memcpy(at + sizeof(words), &sector, sizeof(sector));
 	memcpy(at + HEADER_LEN, data, len);
 	at[HEADER_LEN + len] = 0xff;
-	cases_describe(front, q, cut, HEADER_LEN + (type == IN ? 0 : len));
+	cases_describe(front, q, cut, HEADER_LEN + (type == BLOCK_READ ? 0 : len));
 	q->avail->heads[q->avail_idx & (q->size - 1)] = 0;
 	__atomic_store_n(&q->avail->idx, ++q->avail_idx, __ATOMIC_RELEASE);
 	front_kick(q);
-	cases_wait(q, 1 + (type == IN ? len : 0));
+	cases_wait(q, 1 + (type == BLOCK_READ ? len : 0));
 	memcpy(data, at + HEADER_LEN, len);
 	return at[HEADER_LEN + len];
 }
@@ -98,22 +90,23 @@ static int cases_do(struct front *front, struct front_queue *q, uint32_t type, u
 static void cases_sector(struct front *front, struct front_queue *q, uint64_t sector,
 			 const struct cut *writes, const struct cut *reads)
 {
-	uint8_t text[SECTOR] = "TEST", back[SECTOR] = { 0 };
+	uint8_t text[BLOCK_SECTOR] = "TEST", back[BLOCK_SECTOR] = { 0 };
 
-	text[SECTOR - 1] = (uint8_t)sector;
-	if (cases_do(front, q, OUT, sector, text, SECTOR, writes) != OK ||
-	    cases_do(front, q, IN, sector, back, SECTOR, reads) != OK ||
-	    memcmp(back, text, SECTOR) != 0)
+	text[BLOCK_SECTOR - 1] = (uint8_t)sector;
+	if (cases_do(front, q, BLOCK_WRITE, sector, text, BLOCK_SECTOR, writes) != OK ||
+	    cases_do(front, q, BLOCK_READ, sector, back, BLOCK_SECTOR, reads) != OK ||
+	    memcmp(back, text, BLOCK_SECTOR) != 0)
 		front_fail("sector %u can't be written and read", (unsigned)sector);
 }
 
-static const struct cut three = { false, 3, { HEADER_LEN, SECTOR, 1 } };
-static const struct cut two_out = { false, 2, { HEADER_LEN + SECTOR, 1 } };
-static const struct cut two_in = { false, 2, { HEADER_LEN, SECTOR + 1 } };
+static const struct cut three = { false, 3, { HEADER_LEN, BLOCK_SECTOR, 1 } };
+static const struct cut two_out = { false, 2, { HEADER_LEN + BLOCK_SECTOR, 1 } };
+static const struct cut two_in = { false, 2, { HEADER_LEN, BLOCK_SECTOR + 1 } };
 
-static int cases_range(struct front *front, uint32_t type, const struct range *ranges, unsigned n)
+static int cases_range(struct front *front, uint32_t type, const struct block_range *ranges,
+		       unsigned n)
 {
-	struct range copy[40];
+	struct block_range copy[40];
 	uint32_t len = n * sizeof(*ranges);
 	const struct cut cut = { false, 3, { HEADER_LEN, len, 1 } };
 
@@ -123,13 +116,13 @@ static int cases_range(struct front *front, uint32_t type, const struct range *r
 
 static void cases_wrong_ranges(struct front *front, uint32_t type, uint64_t n_sectors)
 {
-	static struct range many[40];
-	const struct range too_long = { 0, UINT32_MAX, 0 }, outside = { n_sectors + 1, 1, 0 };
-	const struct range flags = { 0, 1, ~UNMAP }, unmap = { 0, 1, UNMAP };
+	static struct block_range many[40];
+	const struct block_range too_long = { 0, UINT32_MAX, 0 }, outside = { n_sectors + 1, 1, 0 };
+	const struct block_range flags = { 0, 1, ~UNMAP }, unmap = { 0, 1, UNMAP };
 	unsigned max = front->config[SEGMENTS_AT];
 
 	for (unsigned i = 0; i < 40; i++)
-		many[i] = (struct range){ n_sectors - 64 + i, 1, 0 };
+		many[i] = (struct block_range){ n_sectors - 64 + i, 1, 0 };
 	if (max < 1 || max >= 40)
 		front_fail("%u ranges a request", max);
 	if (cases_range(front, type, many, max) != OK)
@@ -140,40 +133,40 @@ static void cases_wrong_ranges(struct front *front, uint32_t type, uint64_t n_se
 	    cases_range(front, type, &outside, 1) != IOERR)
 		front_fail("type %u: a range outside the disk", type);
 	if (cases_range(front, type, &flags, 1) != UNSUPP ||
-	    (type == DISCARD && cases_range(front, type, &unmap, 1) != UNSUPP))
+	    (type == BLOCK_DISCARD && cases_range(front, type, &unmap, 1) != UNSUPP))
 		front_fail("type %u: a flag that there is not", type);
 }
 
 static void cases_basic(struct front *front, uint8_t first, uint64_t n_sectors)
 {
 	struct front_queue *q = &front->queues[0];
-	uint8_t back[SECTOR] = { 1 }, wanted[SECTOR] = { 0 };
-	const struct range zero = { 0, 1, 0 };
+	uint8_t back[BLOCK_SECTOR] = { 1 }, wanted[BLOCK_SECTOR] = { 0 };
+	const struct block_range zero = { 0, 1, 0 };
 	uint64_t capacity;
 
 	memcpy(&capacity, front->config + CAPACITY_AT, sizeof(capacity));
 	if (capacity != n_sectors)
 		front_fail("the disk has %u sectors", (unsigned)capacity);
 	cases_sector(front, q, 0, &three, &three);
-	if (cases_range(front, ZEROES, &zero, 1) != OK ||
-	    cases_do(front, q, IN, 0, back, SECTOR, &three) != OK ||
-	    memcmp(back, wanted, SECTOR) != 0)
+	if (cases_range(front, BLOCK_ZEROES, &zero, 1) != OK ||
+	    cases_do(front, q, BLOCK_READ, 0, back, BLOCK_SECTOR, &three) != OK ||
+	    memcmp(back, wanted, BLOCK_SECTOR) != 0)
 		front_fail("zeros are not there");
-	cases_wrong_ranges(front, ZEROES, n_sectors);
-	if (cases_range(front, DISCARD, &zero, 1) != OK)
+	cases_wrong_ranges(front, BLOCK_ZEROES, n_sectors);
+	if (cases_range(front, BLOCK_DISCARD, &zero, 1) != OK)
 		front_fail("a discard fails");
-	cases_wrong_ranges(front, DISCARD, n_sectors);
+	cases_wrong_ranges(front, BLOCK_DISCARD, n_sectors);
 	cases_sector(front, q, 1, &two_out, &two_in);
-	memset(wanted, first, SECTOR);
-	if (cases_do(front, q, IN, 2, back, SECTOR, &two_in) != OK ||
-	    memcmp(back, wanted, SECTOR) != 0)
+	memset(wanted, first, BLOCK_SECTOR);
+	if (cases_do(front, q, BLOCK_READ, 2, back, BLOCK_SECTOR, &two_in) != OK ||
+	    memcmp(back, wanted, BLOCK_SECTOR) != 0)
 		front_fail("the sector behind was changed");
 }
 
 static void cases_indirect(struct front *front)
 {
-	const struct cut out = { true, 2, { HEADER_LEN + SECTOR, 1 } };
-	const struct cut in = { true, 2, { HEADER_LEN, SECTOR + 1 } };
+	const struct cut out = { true, 2, { HEADER_LEN + BLOCK_SECTOR, 1 } };
+	const struct cut in = { true, 2, { HEADER_LEN, BLOCK_SECTOR + 1 } };
 
 	cases_sector(front, &front->queues[0], 3, &out, &in);
 }
@@ -190,16 +183,16 @@ static bool cases_is_called(struct front_queue *q, int timeout_ms)
 static void cases_event_idx(struct front *front)
 {
 	struct front_queue *q = &front->queues[0];
-	uint8_t bytes[SECTOR];
+	uint8_t bytes[BLOCK_SECTOR];
 
 	if (!q->event_idx)
 		front_fail("EVENT_IDX is not offered");
 	cases_is_called(q, NOTHING_MS);
 	__atomic_store_n(&q->avail->heads[q->size], q->used_idx + 1, __ATOMIC_SEQ_CST);
-	cases_do(front, q, IN, 0, bytes, SECTOR, &three);
+	cases_do(front, q, BLOCK_READ, 0, bytes, BLOCK_SECTOR, &three);
 	if (cases_is_called(q, NOTHING_MS))
 		front_fail("the guest was told of an end that it does not wait for");
-	cases_do(front, q, IN, 0, bytes, SECTOR, &three);
+	cases_do(front, q, BLOCK_READ, 0, bytes, BLOCK_SECTOR, &three);
 	if (!cases_is_called(q, FRONT_PATIENCE_MS))
 		front_fail("the guest was not told");
 }
@@ -235,7 +228,7 @@ void cases_run(struct front *front, const struct order *order, const char *socke
 	if (!front_connect(front, socket, FRONT_PATIENCE_MS) || !order_connect(front, order) ||
 	    !order_start(front, order))
 		front_fail("the backend refuses");
-	cases_basic(front, first, disk_len / SECTOR);
+	cases_basic(front, first, disk_len / BLOCK_SECTOR);
 	cases_indirect(front);
 	cases_event_idx(front);
 	cases_no_queue(front);

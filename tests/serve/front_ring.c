@@ -5,19 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/serve/block.h"
 #include "tests/serve/front.h"
 
 #define END_LEN   32u
 #define STATUS_AT 16u
 #define NO_STATUS 0xee
 #define POLL_US   100
-#define TYPE_IN   0
-#define TYPE_ID   8
-
-struct header {
-	uint32_t type, priority;
-	uint64_t sector;
-};
 
 int front_slot(struct front_queue *q)
 {
@@ -50,7 +44,7 @@ static void ring_describe(struct front *front, struct front_queue *q, int slot, 
 	uint8_t *end = q->ends + slot * END_LEN;
 	struct vring_desc *table = q->indirect ? ring_table(q, slot) : q->desc + 3 * slot;
 	uint16_t first = q->indirect ? 0 : 3 * slot, n = 0;
-	uint16_t flags = type == TYPE_IN || type == TYPE_ID ? VRING_WRITE : 0;
+	uint16_t flags = type == BLOCK_READ || type == BLOCK_ID ? VRING_WRITE : 0;
 
 	table[n++] = (struct vring_desc){ front_guest_addr(front, end), STATUS_AT, VRING_NEXT,
 					  first + 1 };
@@ -70,7 +64,7 @@ void front_submit(struct front *front, struct front_queue *q, int slot, uint32_t
 		  uint64_t sector, uint32_t len)
 {
 	uint8_t *end = q->ends + slot * END_LEN;
-	const struct header header = { type, 0, sector };
+	const struct block_header header = { type, 0, sector };
 
 	memcpy(end, &header, sizeof(header));
 	end[STATUS_AT] = NO_STATUS;
@@ -167,7 +161,7 @@ int front_do(struct front *front, struct front_queue *q, uint32_t type, uint64_t
 	     uint32_t len)
 {
 	int slot = front_slot(q);
-	bool reads = type == TYPE_IN || type == TYPE_ID;
+	bool reads = type == BLOCK_READ || type == BLOCK_ID;
 	uint8_t status;
 
 	if (slot < 0)

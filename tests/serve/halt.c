@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TYPE_IN   0
-#define TYPE_OUT  1
+#include "tests/serve/block.h"
+
 #define LEN       (FRONT_DATA_LEN / 2)
 #define UNTOUCHED 0xdd
 #define LATE_US   10000 /* so long the memory is looked at */
@@ -24,7 +24,7 @@ static size_t halt_data_len(const struct front_queue *q)
 
 static uint32_t halt_type(int slot)
 {
-	return slot % 2 ? TYPE_OUT : TYPE_IN;
+	return slot % 2 ? BLOCK_WRITE : BLOCK_READ;
 }
 
 /* Each slot has a place of its own on the disk; what is written there is what it holds. */
@@ -35,7 +35,8 @@ static void halt_fill(struct front *front, struct front_queue *q, uint8_t first)
 	while ((slot = front_slot(q)) >= 0) {
 		uint64_t at = ((uint64_t)q->index * q->n_slots + slot) * FRONT_DATA_LEN;
 
-		memset(front_data(q, slot), halt_type(slot) == TYPE_OUT ? first : UNTOUCHED, LEN);
+		memset(front_data(q, slot), halt_type(slot) == BLOCK_WRITE ? first : UNTOUCHED,
+		       LEN);
 		front_submit(front, q, slot, halt_type(slot), at / 512, LEN);
 	}
 	front_kick(q);

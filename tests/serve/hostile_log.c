@@ -10,11 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGE     4096u
-#define TYPE_IN  0u
-#define TYPE_OUT 1u
-#define TYPE_ID  8u
-#define ID_LEN   20u
+#include "tests/serve/block.h"
+
+#define PAGE 4096u
 
 /* 8 pages of a byte: the guest's first 32 KiB, where the ring is. */
 #define TINY_LOG 1u
@@ -38,7 +36,7 @@ static void log_want_request(const struct front *front, const struct front_queue
 {
 	log_want(front, q->used, 4 + q->size * sizeof(struct vring_used_elem) + 2);
 	log_want(front, q->ends + slot * 32 + 16, 1);
-	if (q->slots[slot].type == TYPE_IN || q->slots[slot].type == TYPE_ID)
+	if (q->slots[slot].type == BLOCK_READ || q->slots[slot].type == BLOCK_ID)
 		log_want(front, front_data(q, slot), q->slots[slot].len);
 }
 
@@ -103,8 +101,9 @@ static void log_exact(struct hostile *h, bool indirect)
 {
 	static const struct {
 		uint32_t type, len;
-	} kinds[] = { { TYPE_IN, 512 },   { TYPE_IN, PAGE },   { TYPE_IN, 60 * 1024 },
-		      { TYPE_OUT, PAGE }, { TYPE_ID, ID_LEN }, { TYPE_IN, 3 * PAGE + 512 } };
+	} kinds[] = { { BLOCK_READ, 512 },        { BLOCK_READ, PAGE },
+		      { BLOCK_READ, 60 * 1024 },  { BLOCK_WRITE, PAGE },
+		      { BLOCK_ID, BLOCK_ID_LEN }, { BLOCK_READ, 3 * PAGE + 512 } };
 	struct front front;
 
 	log_start(h, &front, 0);
@@ -113,13 +112,15 @@ static void log_exact(struct hostile *h, bool indirect)
 		uint32_t type = kinds[i].type;
 
 		log_fill(h, &front, type, kinds[i].len);
-		log_judge(&front, type == TYPE_IN ? "reads" : type == TYPE_ID ? "names" : "writes");
+		log_judge(&front, type == BLOCK_READ ? "reads"
+				  : type == BLOCK_ID ? "names"
+						     : "writes");
 		log_clear(&front);
 	}
 	front.features &= ~VHOST_BIT(VHOST_LOG_ALL);
 	if (!front_say(&front, VHOST_SET_FEATURES, 0))
 		front_fail("the log can't be switched off");
-	log_fill(h, &front, TYPE_IN, PAGE);
+	log_fill(h, &front, BLOCK_READ, PAGE);
 	memset(&wanted, 0, sizeof(wanted));
 	log_judge(&front, "the log is off");
 	log_stop(h, &front);
@@ -134,7 +135,7 @@ static void log_short(struct hostile *h, size_t len)
 	log_start(h, &front, len);
 	if (ftruncate(front.log_fd, 2 * PAGE))
 		front_fail("ftruncate");
-	log_fill(h, &front, TYPE_IN, FRONT_DATA_LEN / 2);
+	log_fill(h, &front, BLOCK_READ, FRONT_DATA_LEN / 2);
 	log_judge(&front, "a short log");
 	if (pread(front.log_fd, behind, PAGE, len) != PAGE ||
 	    memcmp(behind, (const uint8_t[PAGE]){ 0 }, PAGE) != 0)
@@ -154,7 +155,7 @@ static void log_truncated(struct hostile *h)
 	if (ftruncate(front.log_fd, 0))
 		front_fail("ftruncate");
 	while ((slot = front_slot(q)) >= 0)
-		front_submit(&front, q, slot, TYPE_IN, 0, PAGE);
+		front_submit(&front, q, slot, BLOCK_READ, 0, PAGE);
 	front_kick(q);
 	front_say(&front, VHOST_GET_VRING_BASE, 0);
 	front_close(&front);

@@ -6,35 +6,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BATCH   3u /* ends that the guest sees at once */
-#define SECTOR  512u
-#define IN      0u
-#define OUT     1u
-#define FLUSH   4u
-#define DISCARD 11u
-#define ZEROES  13u
+#include "tests/serve/block.h"
+#include "tests/support/inflight_region.h"
 
-struct header {
-	uint32_t type, priority;
-	uint64_t sector;
-};
-
-struct part {
-	uint64_t features;
-	uint16_t version, desc_num, last_batch_head, used_idx;
-	struct {
-		uint8_t inflight, padding[5];
-		uint16_t next;
-		uint64_t counter;
-	} desc[];
-};
+#define BATCH 3u /* ends that the guest sees at once */
 
 size_t other_region_len(unsigned queue_size)
 {
-	return (sizeof(struct part) + queue_size * 16u + 63) / 64 * 64;
+	return (sizeof(struct inflight_region) + queue_size * 16u + 63) / 64 * 64;
 }
 
-static volatile struct part *part_of(struct other *o, struct other_queue *q)
+static volatile struct inflight_region *part_of(struct other *o, struct other_queue *q)
 {
 	size_t at = (size_t)(q - o->queues) * other_region_len(o->inflight_size);
 
@@ -63,20 +45,20 @@ static void clear(struct other *o, const uint8_t *range)
 
 	memcpy(&sector, range, sizeof(sector));
 	memcpy(&n, range + 8, sizeof(n));
-	if (pwrite(o->file, zeros, n * SECTOR, (off_t)(sector * SECTOR)) < 0)
+	if (pwrite(o->file, zeros, n * BLOCK_SECTOR, (off_t)(sector * BLOCK_SECTOR)) < 0)
 		abort();
 }
 
-static void do_part(struct other *o, const struct header *h, uint8_t *data, uint32_t len)
+static void do_part(struct other *o, const struct block_header *h, uint8_t *data, uint32_t len)
 {
-	off_t at = (off_t)(h->sector * SECTOR);
+	off_t at = (off_t)(h->sector * BLOCK_SECTOR);
 	ssize_t n = len;
 
-	if (h->type == IN)
+	if (h->type == BLOCK_READ)
 		n = pread(o->file, data, len, at);
-	else if (h->type == OUT)
+	else if (h->type == BLOCK_WRITE)
 		n = pwrite(o->file, data, len, at);
-	else if (h->type == DISCARD || h->type == ZEROES)
+	else if (h->type == BLOCK_DISCARD || h->type == BLOCK_ZEROES)
 		clear(o, data);
 	if (n != (ssize_t)len)
 		abort();
@@ -86,7 +68,7 @@ static void do_part(struct other *o, const struct header *h, uint8_t *data, uint
 static void do_request(struct other *o, struct other_queue *q, uint16_t head)
 {
 	const struct vring_desc *table = find(o, q->addr.desc, true), *d = &table[head];
-	struct header h;
+	struct block_header h;
 
 	if (d->flags & VRING_INDIRECT) {
 		table = find(o, d->addr, false);
@@ -95,7 +77,7 @@ static void do_request(struct other *o, struct other_queue *q, uint16_t head)
 	memcpy(&h, find(o, d->addr, false), sizeof(h));
 	for (d = &table[d->next]; d->flags & VRING_NEXT; d = &table[d->next])
 		do_part(o, &h, find(o, d->addr, false), d->len);
-	if (h.type == FLUSH)
+	if (h.type == BLOCK_FLUSH)
 		fdatasync(o->file);
 	*(volatile uint8_t *)find(o, d->addr, false) = 0;
 }
@@ -104,7 +86,7 @@ static void do_request(struct other *o, struct other_queue *q, uint16_t head)
 
 static void take(struct other *o, struct other_queue *q, uint16_t head)
 {
-	volatile struct part *part = part_of(o, q);
+	volatile struct inflight_region *part = part_of(o, q);
 
 	if (part) {
 		part->desc[head].counter = q->counter++;
@@ -117,7 +99,7 @@ static void take(struct other *o, struct other_queue *q, uint16_t head)
 static void end_batch(struct other *o, struct other_queue *q, unsigned n)
 {
 	struct vring_used *used = find(o, q->addr.used, true);
-	volatile struct part *part = part_of(o, q);
+	volatile struct inflight_region *part = part_of(o, q);
 	uint16_t heads[BATCH];
 	uint64_t one = 1;
 
@@ -149,7 +131,7 @@ void other_end_all(struct other *o, struct other_queue *q)
 }
 
 /* The oldest last, as what was taken last is ended first. */
-static void put_by_age(struct other_queue *q, volatile struct part *part, uint16_t head)
+static void put_by_age(struct other_queue *q, volatile struct inflight_region *part, uint16_t head)
 {
 	unsigned at = q->n_taken++;
 
@@ -164,7 +146,7 @@ static void put_by_age(struct other_queue *q, volatile struct part *part, uint16
 static void prepare(struct other *o, struct other_queue *q)
 {
 	const struct vring_used *used = find(o, q->addr.used, true);
-	volatile struct part *part = part_of(o, q);
+	volatile struct inflight_region *part = part_of(o, q);
 
 	q->is_prepared = true;
 	q->n_taken = 0;

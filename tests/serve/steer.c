@@ -21,14 +21,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/serve/block.h"
 #include "tests/support/inflight_region.h"
 
 #define SECTORS_LEN 4096u
-#define TYPE_READ   0
-#define TYPE_WRITE  1
-#define TYPE_FLUSH  4
-#define TYPE_ID     8
-#define ID_LEN      20u
 
 struct steer {
 	struct front *front;
@@ -57,14 +53,14 @@ static void steer_write(struct steer *s, unsigned n, uint64_t sector, int byte)
 
 	memset(bytes, byte, sizeof(bytes));
 	printf("%d\n",
-	       front_do(s->front, &s->front->queues[n], TYPE_WRITE, sector, bytes, sizeof(bytes)));
+	       front_do(s->front, &s->front->queues[n], BLOCK_WRITE, sector, bytes, sizeof(bytes)));
 }
 
 static void steer_read(struct steer *s, unsigned n, uint64_t sector)
 {
 	uint8_t bytes[SECTORS_LEN] = { 0 };
 	int status =
-		front_do(s->front, &s->front->queues[n], TYPE_READ, sector, bytes, sizeof(bytes));
+		front_do(s->front, &s->front->queues[n], BLOCK_READ, sector, bytes, sizeof(bytes));
 
 	if (status)
 		puts("no");
@@ -76,9 +72,9 @@ static void steer_read(struct steer *s, unsigned n, uint64_t sector)
 
 static void steer_id(struct steer *s, unsigned n)
 {
-	char id[ID_LEN + 1] = "";
+	char id[BLOCK_ID_LEN + 1] = "";
 
-	puts(front_do(s->front, &s->front->queues[n], TYPE_ID, 0, id, ID_LEN) ? "no" : id);
+	puts(front_do(s->front, &s->front->queues[n], BLOCK_ID, 0, id, BLOCK_ID_LEN) ? "no" : id);
 }
 
 static void steer_send(struct steer *s, unsigned n, uint64_t sector, int byte)
@@ -87,7 +83,7 @@ static void steer_send(struct steer *s, unsigned n, uint64_t sector, int byte)
 	int slot = front_slot(q);
 
 	memset(front_data(q, slot), byte, SECTORS_LEN);
-	front_submit(s->front, q, slot, TYPE_WRITE, sector, SECTORS_LEN);
+	front_submit(s->front, q, slot, BLOCK_WRITE, sector, SECTORS_LEN);
 	front_kick(q);
 	puts("ok");
 }
@@ -126,9 +122,9 @@ static void steer_left(struct steer *s, unsigned n, uint64_t sector, int byte)
 	uint8_t status;
 
 	memset(front_data(q, left), byte, SECTORS_LEN);
-	front_submit(s->front, q, left, TYPE_WRITE, sector, SECTORS_LEN);
+	front_submit(s->front, q, left, BLOCK_WRITE, sector, SECTORS_LEN);
 	done = front_slot(q);
-	front_submit(s->front, q, done, TYPE_READ, sector, SECTORS_LEN);
+	front_submit(s->front, q, done, BLOCK_READ, sector, SECTORS_LEN);
 	front_end(q, done, 0);
 	steer_mark(s->front, q, 3 * left);
 	steer_answer(front_take(q, &status) == done);
@@ -143,7 +139,7 @@ static bool steer_request(struct steer *s, const char *verb, unsigned n, unsigne
 	else if (!strcmp(verb, "read"))
 		steer_read(s, n, a);
 	else if (!strcmp(verb, "flush"))
-		printf("%d\n", front_do(s->front, &s->front->queues[n], TYPE_FLUSH, 0, NULL, 0));
+		printf("%d\n", front_do(s->front, &s->front->queues[n], BLOCK_FLUSH, 0, NULL, 0));
 	else if (!strcmp(verb, "id"))
 		steer_id(s, n);
 	else if (!strcmp(verb, "send"))

@@ -11,23 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ZEROS  UINT32_MAX
-#define SECTOR 512u
+#include "tests/serve/block.h"
+
+#define ZEROS UINT32_MAX
 
 #define MIN_DEATHS 3 /* of a storm with kills, and one more at its end */
-
-enum type {
-	IN = 0,
-	OUT = 1,
-	FLUSH = 4,
-	DISCARD = 11,
-	ZEROES = 13,
-};
-
-struct range {
-	uint64_t sector;
-	uint32_t n_sectors, flags;
-};
 
 static struct front_queue *storm_queue(struct storm *s, uint64_t i)
 {
@@ -51,31 +39,32 @@ static uint32_t storm_draw_type(struct storm *s)
 	uint64_t has = s->front.features;
 
 	if (draw < 4 && has & VHOST_BIT(VIRTIO_BLK_DISCARD))
-		return DISCARD;
+		return BLOCK_DISCARD;
 	if (draw < 8 && has & VHOST_BIT(VIRTIO_BLK_WRITE_ZEROES))
-		return ZEROES;
+		return BLOCK_ZEROES;
 	if (draw < 11 && has & VHOST_BIT(VIRTIO_BLK_FLUSH))
-		return FLUSH;
-	return draw < 45 ? IN : OUT;
+		return BLOCK_FLUSH;
+	return draw < 45 ? BLOCK_READ : BLOCK_WRITE;
 }
 
 static void storm_begin(struct storm *s, struct front_queue *q, int at, uint32_t type,
 			unsigned block)
 {
-	struct range range = { (uint64_t)block * (WORLD_BLOCK / SECTOR), WORLD_BLOCK / SECTOR, 0 };
-	uint32_t version = type == OUT ? ++s->world.versions : ZEROS, len = WORLD_BLOCK;
+	struct block_range range = { (uint64_t)block * (WORLD_BLOCK / BLOCK_SECTOR),
+				     WORLD_BLOCK / BLOCK_SECTOR, 0 };
+	uint32_t version = type == BLOCK_WRITE ? ++s->world.versions : ZEROS, len = WORLD_BLOCK;
 	uint8_t *data = front_data(q, at);
 
-	if (type == OUT) {
+	if (type == BLOCK_WRITE) {
 		world_fill(&s->world, block, version, data);
-	} else if (type == DISCARD || type == ZEROES) {
+	} else if (type == BLOCK_DISCARD || type == BLOCK_ZEROES) {
 		memcpy(data, &range, sizeof(range));
 		len = sizeof(range);
 		range.sector = 0;
-	} else if (type == FLUSH) {
+	} else if (type == BLOCK_FLUSH) {
 		range.sector = len = 0;
 	}
-	if (type != FLUSH)
+	if (type != BLOCK_FLUSH)
 		s->world.blocks[block].is_busy = true;
 	q->slots[at].tag = (uint64_t)version << 32 | block;
 	front_submit(&s->front, q, at, type, range.sector, len);
@@ -102,16 +91,16 @@ static void storm_end(struct storm *s, struct front_queue *q, int at, uint8_t st
 	if (status)
 		front_fail("a request of type %u ended with status %u", slot->type, status);
 	s->n_done++;
-	if (slot->type == FLUSH)
+	if (slot->type == BLOCK_FLUSH)
 		return;
 	b->is_busy = false;
-	if (slot->type == IN)
+	if (slot->type == BLOCK_READ)
 		world_check(&s->world, storm_block(slot), front_data(q, at));
-	if (slot->type == OUT || slot->type == ZEROES) {
+	if (slot->type == BLOCK_WRITE || slot->type == BLOCK_ZEROES) {
 		b->version = storm_version(slot);
 		b->may_be_zero = false;
 	}
-	if (slot->type == DISCARD)
+	if (slot->type == BLOCK_DISCARD)
 		b->may_be_zero = true;
 }
 
@@ -192,7 +181,7 @@ static unsigned storm_read_next(struct storm *s, struct front_queue *q, unsigned
 	int at;
 
 	for (; block + n < s->world.n && (at = front_slot(q)) >= 0; n++)
-		storm_begin(s, q, at, IN, block + n);
+		storm_begin(s, q, at, BLOCK_READ, block + n);
 	front_kick(q);
 	return n;
 }
