@@ -11,7 +11,7 @@ import shutil
 import subprocess
 
 from probe import UNSEEN
-from trial import MIB, Failed, Skip, check, need, run, wait_for
+from trial import MIB, Failed, Skip, check, judge_image, need, run, wait_for, written
 
 HERE = pathlib.Path(__file__).resolve().parent
 MANAGER = HERE / 'manager.sh'
@@ -106,6 +106,9 @@ class Manager:
         said = self.systemctl('show', unit, '-p', 'ActiveState,SubState,Result,NRestarts,ExecMainStatus').stdout
         return dict(line.split('=', 1) for line in said.splitlines())
 
+    def namespaces(self):
+        return ' '.join(os.readlink(f'/proc/{self.pid}/ns/{kind}') for kind in NAMESPACES)
+
     def kill(self, unit):
         """Its main process, by its manager: a number of the manager's namespace may be another process's out here."""
         self.systemctl('kill', '--kill-who=main', '--signal=KILL', unit)
@@ -120,6 +123,7 @@ class Host:
 
     def __init__(self, d, rng):
         self.vms, self.content = d / 'srv/vms', rng.randbytes(8 * MIB)
+        self.shown = written(self.content, 65536, 7)  # by each overlay
         for place in 'templates', 'elsewhere', 'vms':
             self.base(d / 'srv' / place / 'base.raw')
 
@@ -136,11 +140,7 @@ class Host:
         return name_of(name)
 
     def judge(self, name):
-        path, flat = self.vms / name, self.vms / 'flat'
-        flat.write_bytes(self.content[:65536] + bytes([7]) * 65536 + self.content[131072:])
-        check('backing file' not in run('qemu-img', 'info', path).stdout, f'{name} still has its link')
-        run('qemu-img', 'check', '-q', '-f', 'qcow2', path)
-        run('qemu-img', 'compare', '-q', '-f', 'qcow2', '-F', 'raw', path, flat)
+        judge_image(self.vms / name, self.shown)
 
 
 def said(manager, name):
@@ -170,16 +170,21 @@ def pulls(manager, host):
     check(os.stat(host.vms / 'done').st_mtime_ns == before, 'the second start changed the image')
 
 
+def half_way(manager, host, image):
+    """A slow pull that has copied a part: its unit."""
+    unit = PULL.format(host.overlay(image))
+    manager.drop_in(unit, SLOW)
+    manager.systemctl('daemon-reload')
+    manager.start(unit, '--no-block')
+    wait_for('a part of a pull', lambda: os.stat(host.vms / image).st_blocks * 512 > 2 * MIB, 60)
+    return unit
+
+
 class Killed:
     """A pull that is killed half way is started once more, and goes on."""
 
     def begin(self, manager, host):
-        self.unit = PULL.format(host.overlay('killed'))
-        manager.drop_in(self.unit, SLOW)
-        manager.systemctl('daemon-reload')
-        manager.start(self.unit, '--no-block')
-        image = host.vms / 'killed'
-        wait_for('a part of a pull', lambda: os.stat(image).st_blocks * 512 > 2 * MIB, 60)
+        self.unit = half_way(manager, host, 'killed')
         manager.kill(self.unit)
         wait_for('a restart', lambda: manager.show(self.unit)['SubState'] == 'auto-restart', 30)
         expect(manager, self.unit, Result='signal', ExecMainStatus='9')
@@ -239,11 +244,7 @@ def ends(manager, host):
 
 def stops(manager, host):
     """`systemctl stop` ends a pull cleanly: no failure, no other try; a start goes on."""
-    unit = PULL.format(host.overlay('stopped'))
-    manager.drop_in(unit, SLOW)
-    manager.systemctl('daemon-reload')
-    manager.start(unit, '--no-block')
-    wait_for('a part of a pull', lambda: os.stat(host.vms / 'stopped').st_blocks * 512 > 2 * MIB, 60)
+    unit = half_way(manager, host, 'stopped')
     manager.systemctl('stop', unit)
     expect(manager, unit, ActiveState='inactive')
     check('stopped (Terminated)' in said(manager, name_of('stopped')), 'the pull was over before it was stopped')
@@ -265,7 +266,7 @@ def serves(manager, host):
     copy = manager.d / 'copy'
     for i in range(2):
         manager.inside('qemu-img', 'convert', '-f', 'raw', '-O', 'raw', uri, f'/run/trial/{copy.name}')
-        check(copy.read_bytes() == host.content[:65536] + bytes([7]) * 65536 + host.content[131072:], 'other bytes were served')
+        check(copy.read_bytes() == host.shown, 'other bytes were served')
         expect(manager, unit, restarts=i, ActiveState='active')
         if i == 0:
             manager.kill(unit)
@@ -283,8 +284,7 @@ def serves(manager, host):
 def probed(manager, template):
     """What the probe says under a unit's options."""
     instance = template.replace('@.', '@probe.')
-    manager.drop_in(instance, PROBE.format(f'probe-{template}', template, ' '.join(
-        os.readlink(f'/proc/{manager.pid}/ns/{kind}') for kind in NAMESPACES)))
+    manager.drop_in(instance, PROBE.format(f'probe-{template}', template, manager.namespaces()))
     manager.systemctl('daemon-reload')
     manager.start(instance)
     wait_for('the probe', lambda: manager.show(instance)['ActiveState'] != 'active', 30)
@@ -294,9 +294,8 @@ def probed(manager, template):
 
 def holds_nothing(manager, template):
     """Outside of the unit no probe may find that its option holds: a probe that always did would prove nothing."""
-    outer = ' '.join(os.readlink(f'/proc/{manager.pid}/ns/{kind}') for kind in NAMESPACES)
     found = manager.inside('ionice', '-c2', '-n4', '/usr/bin/python3', '-B', '/usr/local/bin/probe.py', f'/etc/systemd/system/{template}',
-                           outer, preexec_fn=lambda: (os.setpriority(os.PRIO_PROCESS, 0, 0), os.umask(0o22)))
+                           manager.namespaces(), preexec_fn=lambda: (os.setpriority(os.PRIO_PROCESS, 0, 0), os.umask(0o22)))
     held = [line for line in found.stdout.splitlines() if line.endswith(': holds')]
     check(not held, f'the probe finds without the unit: {held}')
 

@@ -59,14 +59,24 @@ def make_images(d, n, rng):
     (d / 'list').write_text('# made by try.py\n' + ''.join(f'{d}/vm{i}.qcow2\n' for i in range(n)))
 
 
+def written(content, at, byte):
+    """The content of a base under an overlay's write of 64 KiB."""
+    return content[:at] + bytes([byte]) * 65536 + content[at + 65536:]
+
+
+def judge_image(image, shown):
+    """Without a link, whole, and with this content."""
+    flat = image.parent / 'flat'
+    flat.write_bytes(shown)
+    check('backing file' not in run('qemu-img', 'info', image).stdout, f'{image} still has its link')
+    run('qemu-img', 'check', '-q', '-f', 'qcow2', image)
+    run('qemu-img', 'compare', '-q', '-f', 'qcow2', '-F', 'raw', image, flat)
+
+
 def judge_images(d, n):
     content = (d / 'base.raw').read_bytes()
     for i in range(n):
-        image, flat, at = d / f'vm{i}.qcow2', d / 'flat', i % 32 * 65536
-        flat.write_bytes(content[:at] + bytes([i % 255 + 1]) * 65536 + content[at + 65536:])
-        check('backing file' not in run('qemu-img', 'info', image).stdout, f'{image} still has its link')
-        run('qemu-img', 'check', '-q', '-f', 'qcow2', image)
-        run('qemu-img', 'compare', '-q', '-f', 'qcow2', '-F', 'raw', image, flat)
+        judge_image(d / f'vm{i}.qcow2', written(content, i % 32 * 65536, i % 255 + 1))
 
 
 def stamps(d, n):
