@@ -59,7 +59,7 @@ static void handover_stop_pull(struct handover *h)
 	h->has_stopped = h->was_ours = false;
 	bpull_job_abort(h->port->disk); /* one that is at its end goes there */
 	while (!h->has_stopped)
-		port_wait(h->port);
+		port_wait(h->port, -1);
 	h->is_stopping = false;
 	if (!h->was_ours)
 		return;

@@ -10,7 +10,6 @@
 #include "tools/serve/port.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,15 +110,23 @@ static void port_take_result(struct port *port, struct port_request *r, int erro
 		port_end(port, r);
 }
 
+/* NULL: the request is the guest's. */
+static struct port_own *port_own(struct port *port, const void *user_data)
+{
+	return user_data == &port->resize ? &port->resize : NULL;
+}
+
 static void port_take_event(struct port *port, const struct bpull_event *event)
 {
-	if (event->type == BPULL_EVENT_IO && event->user_data == &port->resize) {
-		port->resize.is_over = true;
-		port->resize.error = event->error;
-	} else if (event->type == BPULL_EVENT_IO) {
-		port_take_result(port, event->user_data, event->error);
-	} else {
+	struct port_own *own = port_own(port, event->user_data);
+
+	if (event->type != BPULL_EVENT_IO) {
 		port->other_event(port->opaque, event);
+	} else if (own) {
+		own->is_over = true;
+		own->error = event->error;
+	} else {
+		port_take_result(port, event->user_data, event->error);
 	}
 }
 
@@ -136,10 +143,10 @@ bool port_take_events(struct port *port)
 	return n > 0;
 }
 
-void port_wait(struct port *port)
+void port_wait(struct port *port, int timeout_ms)
 {
 	struct bpull_event events[MAX_EVENTS];
-	int n = bpull_engine_wait(port->engine, events, MAX_EVENTS, -1);
+	int n = bpull_engine_wait(port->engine, events, MAX_EVENTS, timeout_ms);
 
 	for (int i = 0; i < n; i++)
 		port_take_event(port, &events[i]);
@@ -334,35 +341,9 @@ void port_drain(struct port *port, struct vhost_queue *queue)
 	if (queue && queue->is_prepared && queue->ring.desc && !port->is_gone && !port->is_inactive)
 		port_take_again(port, queue);
 	while (port_n_in_flight(port, queue))
-		port_wait(port);
+		port_wait(port, -1);
 	port_publish(port);
 	port_tell(port);
-}
-
-int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
-{
-	int rc;
-
-	port->resize.is_over = false;
-	rc = bpull_disk_resize(port->disk, len, &port->resize, error);
-	if (rc)
-		return rc;
-	while (!port->resize.is_over) {
-		port_wait(port);
-		port_publish(port);
-		port_tell(port);
-	}
-	if (port->resize.error) {
-		error->code = port->resize.error;
-		snprintf(error->message, sizeof(error->message),
-			 "the size could not be changed: %s", strerror(-error->code));
-		return error->code;
-	}
-	port->geometry.len = bpull_disk_size(port->disk);
-	durable_lengthen(&port->durable, port->geometry.len);
-	if (port->is_connected)
-		vhost_session_config_changed(&port->session);
-	return 0;
 }
 
 void port_disconnect(struct port *port)

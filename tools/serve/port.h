@@ -27,10 +27,11 @@ struct port {
 	bool has_taken;    /* requests, since port_take_events() looked */
 	bool is_slow;      /* no request of those that were taken last ended at once */
 	unsigned n_in_flight;
-	struct {
+	/* Of a request that is not the guest's, which has this as user_data. */
+	struct port_own {
 		bool is_over;
 		int error;
-	} resize; /* of the library's request for another size, which has this as user_data */
+	} resize;
 	struct vhost_chain chain; /* of the request that is being taken */
 	/* Takes events of the library that are no request's. */
 	void (*other_event)(void *opaque, const struct bpull_event *event);
@@ -41,8 +42,8 @@ struct port {
 
 /* Takes what the engine has ready. True: there was something. */
 bool port_take_events(struct port *port);
-/* Waits for events of the engine, and takes them. */
-void port_wait(struct port *port);
+/* Waits so long for events of the engine (-1: without end), and takes them. */
+void port_wait(struct port *port, int timeout_ms);
 /* A ring would run if the disk were active. */
 bool port_wants_disk(const struct port *port);
 /* True: before the frontend's message is heard the disk must be active, as requests that the last

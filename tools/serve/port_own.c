@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Requests to the library that are the server's own, while the guest's go on. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/serve/port.h"
+
+int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
+{
+	int rc;
+
+	port->resize.is_over = false;
+	rc = bpull_disk_resize(port->disk, len, &port->resize, error);
+	if (rc)
+		return rc;
+	while (!port->resize.is_over) {
+		port_wait(port, -1);
+		port_publish(port);
+		port_tell(port);
+	}
+	if (port->resize.error) {
+		error->code = port->resize.error;
+		snprintf(error->message, sizeof(error->message),
+			 "the size could not be changed: %s", strerror(-error->code));
+		return error->code;
+	}
+	port->geometry.len = bpull_disk_size(port->disk);
+	durable_lengthen(&port->durable, port->geometry.len);
+	if (port->is_connected)
+		vhost_session_config_changed(&port->session);
+	return 0;
+}
