@@ -12,6 +12,7 @@ import time
 import harness
 import images
 import processes
+import strace
 from harness import DONE, MIB, check, need, same
 from images import overlay, qemu_img
 
@@ -90,6 +91,21 @@ def running(d, *args, front=()):
     server, front = serving(d, *args), Front(d, *front)
     front.runs()
     return server, front
+
+
+def traced(d, calls, *args, inject=(), front=()):
+    """One whose threads make these calls under strace, and its frontend. The tracer ends as it does."""
+    tracer = harness.start(*strace.words(calls, inject, options=['-y'], log=f'{d}/log'), harness.blockpull, 'serve', '--io=threads',
+                           f'--socket-path={d}/s', *args, env=strace.environment())
+    processes.wait_listening(tracer, f'{d}/s')
+    front = Front(d, *front)
+    front.runs()
+    return tracer, front
+
+
+def child(tracer):
+    with open(f'/proc/{tracer.pid}/task/{tracer.pid}/children', encoding='ascii') as children:
+        return int(children.read())
 
 
 def over(server, *fronts):

@@ -11,11 +11,10 @@ import time
 
 import harness
 import images
-import processes
 import strace
 from harness import DONE, KIB, LOCKED, MIB, USAGE, bp, case, check, note, refused, same
 from images import image_check, image_info, image_map
-from serve_rig import FIRST, SIZE, Front, disk, end, over, running, serving
+from serve_rig import FIRST, SIZE, Front, child, disk, end, over, running, serving, traced
 
 SECTORS_LEN = 4 * KIB  # of a request of our frontend
 CLUSTER = 64 * KIB
@@ -45,21 +44,6 @@ def foreground(d):
 
 
 # ---- SIGTERM ------------------------------------------------------------------------------------
-
-def traced(d, calls, *args, inject=(), front=()):
-    """One whose threads make these calls under strace, and its frontend. The tracer ends as it does."""
-    tracer = harness.start(*strace.words(calls, inject, options=['-y'], log=f'{d}/log'), harness.blockpull, 'serve', '--io=threads',
-                           f'--socket-path={d}/s', *args, env=strace.environment())
-    processes.wait_listening(tracer, f'{d}/s')
-    front = Front(d, *front)
-    front.runs()
-    return tracer, front
-
-
-def child(tracer):
-    with open(f'/proc/{tracer.pid}/task/{tracer.pid}/children', encoding='ascii') as children:
-        return int(children.read())
-
 
 def has_ended(pid):
     """Whether a process has ended, and how, as wait(2) has it; None for how: its parent knows, and it has gone."""
