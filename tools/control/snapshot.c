@@ -305,8 +305,8 @@ static void snapshot_note(struct control_target *target, const struct control_sn
 			json_object_put(control_look_at(target, node->path, node->format, node));
 		control_node_push(target, node);
 	}
-	if (target->chain_turned)
-		target->chain_turned(target->owner, target->top);
+	if (target->turns && target->turns->end)
+		target->turns->end(target->owner, target->top);
 }
 
 static struct json_object *snapshot_take_all(struct control_target *target,

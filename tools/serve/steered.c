@@ -27,6 +27,9 @@ static void steered_chain_turned(void *owner, const struct control_node *top)
 	image_turn(s->image, top->path, top->format, s->port);
 }
 
+static const struct control_turns steered_turns = { .begin = steered_chain_turns,
+						    .end = steered_chain_turned };
+
 /* NULL: files are opened by their names. */
 static struct fd_map *steered_map(const struct steered *s)
 {
@@ -133,8 +136,7 @@ struct control_target steered_target(struct steered *s, const struct bpull_job_o
 		.check_other = steered_check_other,
 		.files = is_mapped ? &steered_files : NULL,
 		.resize = steered_resize,
-		.chain_turns = steered_chain_turns,
-		.chain_turned = steered_chain_turned,
+		.turns = &steered_turns,
 		.servers = steered_describe_servers,
 		.budget = s->options->budget,
 		.owner = s,

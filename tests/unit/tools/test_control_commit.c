@@ -129,6 +129,8 @@ static void turned(void *owner, const struct control_node *top)
 	n_turned++;
 }
 
+static const struct control_turns turns = { .end = turned };
+
 static void add(const char *name, struct control_node **end)
 {
 	*end = calloc(1, sizeof(**end));
@@ -143,7 +145,7 @@ static void begin(void)
 					  .device = "disk",
 					  .job = { .size = sizeof(target.job) },
 					  .stays = true,
-					  .chain_turned = turned };
+					  .turns = &turns };
 	static const struct bpull_disk_options others = { .size = sizeof(others) };
 
 	target.others = &others;

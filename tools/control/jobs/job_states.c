@@ -104,8 +104,8 @@ int control_job_complete(struct control_target *target, struct control_job *job)
 
 int control_job_finish(struct control_target *target, struct control_job *job)
 {
-	if (job->is_active && target->chain_turns)
-		target->chain_turns(target->owner);
+	if (job->is_active && target->turns && target->turns->begin)
+		target->turns->begin(target->owner);
 	return job->is_kept ? bpull_job_abort(target->disk) : bpull_job_finalize(target->disk);
 }
 
@@ -147,8 +147,8 @@ static void job_states_settle(struct control_target *target, struct control_job 
 	for (uint32_t i = 0; (path = bpull_job_dropped(target->disk, i)); i++)
 		control_add_item(job->lost, path);
 	control_nodes_settle(target);
-	if (job->is_active && target->top && target->chain_turned)
-		target->chain_turned(target->owner, target->top);
+	if (job->is_active && target->top && target->turns && target->turns->end)
+		target->turns->end(target->owner, target->top);
 }
 
 static void job_states_complete(struct control_target *target, struct control_job *job)

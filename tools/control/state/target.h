@@ -92,6 +92,14 @@ struct control_files {
 		       const struct control_handed *gone);
 };
 
+/* What the owner is told when the disk gets another image. NULL, each: it need not know. */
+struct control_turns {
+	/* Another image is about to be the disk's, at any time from now on. */
+	void (*begin)(void *owner);
+	/* `top` is, after all that was to be done. */
+	void (*end)(void *owner, const struct control_node *top);
+};
+
 /* The disk that is served. */
 struct control_target {
 	/* The owner's, set before control_open(). */
@@ -106,10 +114,7 @@ struct control_target {
 	/* Makes the disk so many bytes long, and waits for it: 0, or -errno with a sentence. NULL:
 	 * it has no users. */
 	int (*resize)(void *owner, uint64_t size, struct bpull_error *error);
-	/* Another image is about to be the disk's, at any time from now on; and: `top` is, after
-	 * all that was to be done. NULL, both: the owner need not know. */
-	void (*chain_turns)(void *owner);
-	void (*chain_turned)(void *owner, const struct control_node *top);
+	const struct control_turns *turns; /* NULL: the owner need not know */
 	/* What x-query-servers answers: an array, for the caller. NULL: no base is behind a
 	 * network. */
 	struct json_object *(*servers)(void *owner);
