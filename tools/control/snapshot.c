@@ -328,6 +328,8 @@ static struct json_object *snapshot_take_all(struct control_target *target,
 			return control_refuse("GenericError", "out of memory");
 		}
 	}
+	if (target->turns && target->turns->near)
+		target->turns->near(target->owner);
 	rc = bpull_disk_snapshot(what, taken->n, &error);
 	if (rc)
 		snapshot_take_back(target, taken, orders);

@@ -113,7 +113,9 @@ static void port_take_result(struct port *port, struct port_request *r, int erro
 /* NULL: the request is the guest's. */
 static struct port_own *port_own(struct port *port, const void *user_data)
 {
-	return user_data == &port->resize ? &port->resize : NULL;
+	if (user_data == &port->resize)
+		return &port->resize;
+	return user_data == &port->flush ? &port->flush : NULL;
 }
 
 static void port_take_event(struct port *port, const struct bpull_event *event)

@@ -27,11 +27,11 @@ struct port {
 	bool has_taken;    /* requests, since port_take_events() looked */
 	bool is_slow;      /* no request of those that were taken last ended at once */
 	unsigned n_in_flight;
-	/* Of a request that is not the guest's, which has this as user_data. */
+	/* Requests that are not the guest's, which have these as user_data. */
 	struct port_own {
 		bool is_over;
 		int error;
-	} resize;
+	} resize, flush;
 	struct vhost_chain chain; /* of the request that is being taken */
 	/* Takes events of the library that are no request's. */
 	void (*other_event)(void *opaque, const struct bpull_event *event);
@@ -67,6 +67,10 @@ void port_drain(struct port *port, struct vhost_queue *queue);
 /* Makes the disk len bytes long, waits for it, and tells the guest. Requests in flight go on
  * meanwhile. 0, or -errno with a sentence. */
 int port_resize(struct port *port, uint64_t len, struct bpull_error *error);
+/* Makes what was written so far durable, and serves the guest meanwhile: requests of its rings
+ * begin and end, and what the owner is to know is told to it. Before a call that holds the guest
+ * until all is durable: how a flush ends is for that call to say. */
+void port_flush_beside(struct port *port);
 /* Frees what the queues of a closed connection had. Before vhost_session_close(). */
 void port_disconnect(struct port *port);
 

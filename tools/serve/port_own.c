@@ -5,6 +5,8 @@
 
 #include "tools/serve/port.h"
 
+#define BESIDE_MS 1 /* between two looks at rings, while something else is waited for */
+
 int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
 {
 	int rc;
@@ -29,4 +31,22 @@ int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
 	if (port->is_connected)
 		vhost_session_config_changed(&port->session);
 	return 0;
+}
+
+void port_flush_beside(struct port *port)
+{
+	if (port->is_inactive || port->geometry.read_only)
+		return;
+	port->flush.is_over = false;
+	bpull_flush(port->disk, &port->flush);
+	while (!port->flush.is_over) {
+		bool any = port_take_requests(port);
+
+		any |= port_take_events(port);
+		port_publish(port);
+		port_tell(port);
+		/* Kicks are not waited for: rings are looked at this often. */
+		if (!any)
+			port_wait(port, BESIDE_MS);
+	}
 }

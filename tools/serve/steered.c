@@ -15,6 +15,11 @@ static int steered_resize(void *owner, uint64_t size, struct bpull_error *error)
 	return port_resize(((const struct steered *)owner)->port, size, error);
 }
 
+static void steered_turn_nears(void *owner)
+{
+	port_flush_beside(((const struct steered *)owner)->port);
+}
+
 static void steered_chain_turns(void *owner)
 {
 	durable_forget(&((const struct steered *)owner)->port->durable);
@@ -27,7 +32,8 @@ static void steered_chain_turned(void *owner, const struct control_node *top)
 	image_turn(s->image, top->path, top->format, s->port);
 }
 
-static const struct control_turns steered_turns = { .begin = steered_chain_turns,
+static const struct control_turns steered_turns = { .near = steered_turn_nears,
+						    .begin = steered_chain_turns,
 						    .end = steered_chain_turned };
 
 /* NULL: files are opened by their names. */

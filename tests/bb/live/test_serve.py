@@ -17,7 +17,7 @@ import images
 import processes
 from harness import DONE, LOCKED, MIB, REFUSED, USAGE, Skip, bp, case, check, need, refused, same
 from images import image_check, image_info, overlay, qemu_img, raw_image
-from serve_rig import FIRST, SIZE, Front, after_the_guest, ask, boot_disk, check_rows, cpu_seconds, disk, end, frontend, hear, machine, say, serial, serving, wait_for_rows, written_rows
+from serve_rig import FIRST, SIZE, Front, after_the_guest, ask, boot_disk, check_rows, child, cpu_seconds, disk, end, frontend, hear, machine, say, serial, serving, traced, wait_for_rows, written_rows
 
 
 # ---- The command --------------------------------------------------------------------------------
@@ -240,6 +240,42 @@ def control_base(d):
     end(server)
     same(image_info(top).get('backing-filename'), 'base.raw', 'the backing file')
     images.qemu_io(top, 'qcow2', 'read -P 0x77 8M 1M')
+
+
+def stands_still(pid):
+    """Whether a thread is where strace holds it before a call: stopped each time one looks."""
+    def stopped():
+        states = set()
+        for task in os.listdir(f'/proc/{pid}/task'):
+            with open(f'/proc/{pid}/task/{task}/stat', encoding='ascii') as file:
+                states |= {task} if file.read().rpartition(')')[2].split()[0] == 't' else set()
+        return states
+    found = stopped()
+    for _ in range(20):
+        time.sleep(0.02)
+        found &= stopped()
+    return bool(found)
+
+
+@case('while what was written becomes durable before a snapshot, the machine goes on')
+def beside_snapshot(d):
+    # This frontend's writes are durable when it flushes, not before their answers; and no sync ends.
+    tracer, front = traced(d, 'fdatasync', f'--control={d}/c', f'--snapshot-dir={d}', disk(d), inject=['fdatasync:delay_enter=600s'],
+                           front=('-o', 'firecracker'))
+    front.do('write', 0, 0, 0x22, answer=0)
+    client = harness.start(harness.blockpull, 'ctl', f'{d}/c', 'snapshot', f'{d}/new.qcow2')
+    server = child(tracer)
+    deadline = harness.clock() + harness.WAIT
+    while not stands_still(server):
+        check(harness.clock() < deadline, 'no sync begins')
+    front.do('write', 0, 8, 0x23, answer=0)
+    front.do('read', 0, 8, answer=0x23)
+    check(not os.path.exists(f'{d}/new.qcow2'), 'the new image is made before what was written is durable')
+    os.kill(server, signal.SIGKILL)
+    for process in tracer, client:
+        harness.kill(process)
+        harness.finish(process)
+    front.dies()
 
 
 def blockstats(path, **arguments):

@@ -94,6 +94,9 @@ struct control_files {
 
 /* What the owner is told when the disk gets another image. NULL, each: it need not know. */
 struct control_turns {
+	/* The disk's users are about to be held until all that they wrote is durable: most of it
+	 * can become so before, while they go on. */
+	void (*near)(void *owner);
 	/* Another image is about to be the disk's, at any time from now on. */
 	void (*begin)(void *owner);
 	/* `top` is, after all that was to be done. */
