@@ -127,23 +127,31 @@ static void say_stdout_failed(void)
 
 void say_data(const char *format, ...)
 {
-	char text[SAY_LINE_CAP / 4], safe[SAY_LINE_CAP];
+	char *text = NULL, *safe = NULL;
 	va_list args;
-	bool ends_line;
 	int len;
 
 	va_start(args, format);
-	len = vsnprintf(text, sizeof(text), format, args);
+	len = vasprintf(&text, format, args);
 	va_end(args);
-	if (len < 0)
-		return;
-	/* Its own last newline is the only one a line of data has. */
-	ends_line = len > 0 && format[strlen(format) - 1] == '\n';
-	if (ends_line && (size_t)len < sizeof(text))
-		text[len - 1] = 0;
-	text_safe(text, safe, sizeof(safe));
-	if (fputs(safe, stdout) < 0 || (ends_line && putchar('\n') < 0))
+	if (len >= 0)
+		safe = malloc(4 * (size_t)len + 1); /* each byte as \xNN */
+	if (safe) {
+		/* Its own last newline is the only one a line of data has. */
+		bool ends_line = len > 0 && format[strlen(format) - 1] == '\n';
+
+		if (ends_line)
+			text[len - 1] = 0;
+		text_safe(text, safe, 4 * (size_t)len + 1);
+		if (fputs(safe, stdout) < 0 || (ends_line && putchar('\n') < 0))
+			say_stdout_failed();
+	} else {
+		errno = ENOMEM;
 		say_stdout_failed();
+	}
+	free(safe);
+	if (len >= 0)
+		free(text);
 }
 
 /* JSON's way to write any character: beyond 16 bits as two halves. */
@@ -182,7 +190,7 @@ void say_json(struct json_object *value, enum say_json_style style)
 	text = value ? json_object_to_json_string_ext(value, flags) : NULL;
 	if (text) {
 		say_json_string(text);
-		if (putchar('\n') < 0)
+		if (style != SAY_JSON_PART && putchar('\n') < 0)
 			say_stdout_failed();
 	} else {
 		errno = ENOMEM;

@@ -40,12 +40,14 @@ int say_usage(const char *command, const char *format, ...) __attribute__((forma
 bool say_terminal(void);
 bool say_colour(void);
 
-/* Text on stdout; made safe where it holds names. */
+/* Text on stdout, of any length; made safe where it holds names (which JSON is not for: a name in it
+ * goes by say_json()). */
 void say_data(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 enum say_json_style {
 	SAY_JSON_LINE = 0,     /* one line, sent at once */
 	SAY_JSON_DOCUMENT = 1, /* indented */
+	SAY_JSON_PART = 2, /* without a newline, of an object that say_data() writes around it */
 };
 
 /* Prints a JSON value on stdout and releases it (NULL: it could not be made). */

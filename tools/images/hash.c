@@ -11,7 +11,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include <json-c/json_object.h>
 #include <xxhash.h>
 
 #include "tools/cli/bases_option.h"
@@ -139,16 +138,13 @@ static int hash_content(struct hash *h, struct content *content, struct bpull_er
 
 static void hash_begin_json(const struct hash *h, const char *path, uint64_t size)
 {
-	struct json_object *name;
-
 	if (!h->command->line.json)
 		return;
-	name = say_json_text(path);
-	say_data("{\"filename\":%s,\"virtual-size\":%" PRIu64 ",\"algorithm\":\"XXH3-128\"",
-		 name ? json_object_to_json_string(name) : "null", size);
+	say_data("{\"filename\":");
+	say_json(say_json_text(path), SAY_JSON_PART);
+	say_data(",\"virtual-size\":%" PRIu64 ",\"algorithm\":\"XXH3-128\"", size);
 	if (h->command->chunk_len)
 		say_data(",\"chunk-size\":%" PRIu64 ",\"chunks\":[", h->command->chunk_len);
-	json_object_put(name);
 }
 
 /* An object that was begun is ended, also after an error. */

@@ -15,7 +15,7 @@ import threading
 import harness
 import images
 import strace
-from harness import CORRUPT, FAILED, MIB, REFUSED, bp, case, check, same
+from harness import CORRUPT, FAILED, KIB, MIB, REFUSED, bp, case, check, same
 from images import Untouched, overlay, patch, qemu_img, raw_image
 
 VERBS = (['pull'], ['info', '--chain'], ['map'], ['measure'], ['flatten'], ['pull', '-n'])
@@ -87,16 +87,25 @@ def own_name(d):
     top = overlay(f'{d}/top.img', 'base.img')
     evil = os.path.join(d, os.fsdecode(EVIL))
     os.rename(top, evil)
-    for args in ['info', '--chain', '--json'], ['check', '--json'], ['measure', '--json'], ['map', '--json']:
+    for args in (['info', '--chain', '--json'], ['check', '--json'], ['measure', '--json'], ['map', '--json'], ['hash', '--json'],
+                 ['verify', '--json', evil]):
         result = bp(*args, evil)
         safe(result)
         json.loads(result.out)
-    for args in ['info', '--chain'], ['check'], ['measure'], ['map'], ['pull', '-n'], ['pull', '--progress=plain']:
+    for args in ['info', '--chain'], ['check'], ['measure'], ['map'], ['hash'], ['pull', '-n'], ['pull', '--progress=plain']:
         safe(bp(*args, evil))
     result = bp('flatten', '--progress=json', evil, evil + '2')
     safe(result)
     check(result.lines(), 'no JSON')
     safe(bp('flatten', evil, evil + '2', rc=FAILED))
+
+
+@case('a long name of an image is printed whole')
+def long_name(d):
+    image = raw_image(d + '/.' * 1900 + '/long.img', 64 * KIB)
+    check(bp('hash', image).out.endswith(f'  {image}\n'), 'hash')
+    check(bp('hash', '--json', image).json()['filename'] == image, 'hash --json')
+    check(bp('info', image).out.startswith(f'image: {image}\n'), 'info')
 
 
 @case('a name that holds a NUL is not cut to another one', 'backing', 'qcow2')
