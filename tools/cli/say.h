@@ -40,8 +40,7 @@ int say_usage(const char *command, const char *format, ...) __attribute__((forma
 bool say_terminal(void);
 bool say_colour(void);
 
-/* Text on stdout, of any length; made safe where it holds names (which JSON is not for: a name in it
- * goes by say_json()). */
+/* Text on stdout, of any length; made safe where it holds names. say_json() has those in JSON. */
 void say_data(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 enum say_json_style {
