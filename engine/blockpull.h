@@ -1037,7 +1037,7 @@ struct bpull_extent {
 	uint32_t depth;         /* which image of the chain answers: 0 is the top one */
 	uint8_t present;        /* 1: some image of the chain holds it; 0: it only reads as zeros */
 	uint8_t zero;           /* 1: it reads as zeros */
-	uint8_t data;           /* 1: it takes space in that image */
+	uint8_t data;           /* 1: that image holds bytes for it */
 	uint8_t compressed;     /* 1: that image holds it compressed */
 	uint8_t has_offset;     /* 1: offset says where it lies */
 	uint8_t reserved[7];    /* zero */

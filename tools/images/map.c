@@ -33,7 +33,8 @@ static const char map_help[] =
 	"                       half-written\n" OPTIONS_CHAIN_HELP OPTIONS_REMOTE_HELP
 		OPTIONS_TLS_HELP "  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
-	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
+	"  --holes MODE         auto, read or trust: which holes of raw files are shown as\n"
+	"                       zeros\n"
 	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
@@ -77,7 +78,7 @@ static void map_print_text(const struct map_printer *printer, const struct bpull
 	if (!extent->present)
 		kind = "unallocated";
 	else if (extent->zero)
-		kind = extent->data ? "zero, allocated" : "zero";
+		kind = "zero";
 	else if (extent->compressed)
 		kind = "compressed";
 	if (!printer->n_printed)
