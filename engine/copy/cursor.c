@@ -79,9 +79,11 @@ static void pass(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, enum
 	 * are none, this is all there will be. */
 	if (disk->job.step == JOB_PROVING || disk_overlay(disk)->no_tables)
 		proof_settle(disk, guest_off, guest_off + len);
-	else if (walk->rounds.n == 1 && action == PLAN_SKIP)
+	if (disk->job.step == JOB_PROVING || walk->rounds.n != 1)
+		return;
+	if (action == PLAN_SKIP)
 		walk->counts.skipped += len;
-	else if (walk->rounds.n == 1)
+	else
 		walk->counts.present += len;
 }
 

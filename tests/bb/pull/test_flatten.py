@@ -71,12 +71,13 @@ def odd_base(d):
     same(os.path.getsize(f'{d}/out.raw'), 2 * MIB, 'length')
 
 
-@case('as sparse as qemu-img convert makes it')
+@case('as sparse as qemu-img convert makes it, and every byte of the disk is counted')
 def sparse(d):
     raw_image(f'{d}/base', 1 << 30, (0, 70000), (500 * MIB, 4096), ((1 << 30) - 512, 512))
     top = overlay(f'{d}/top', 'base')
     for fmt in 'raw', 'qcow2', 'qed':
-        bp('flatten', '-f', fmt, top, f'{d}/out')
+        counts = bp('flatten', '-f', fmt, '--json', top, f'{d}/out').json()['bytes']
+        same(sum(counts[n] for n in ('copied', 'zero', 'skipped')), 1 << 30, f'bytes counted, {fmt}')
         qemu_img('convert', '-O', fmt, top, f'{d}/theirs')
         ours, theirs = (os.stat(f'{d}/{n}').st_blocks * 512 for n in ('out', 'theirs'))
         check(ours <= theirs + 256 * KIB, f'{fmt}: {ours} bytes, qemu-img takes {theirs}')
