@@ -338,6 +338,17 @@ static struct json_object *progress_json_network(const struct progress_now *now)
 	return network;
 }
 
+/* What all images share is the engine's limit, of which the job does not know. */
+static void progress_share_limits(const struct progress *progress, struct bpull_job_info *shown)
+{
+	bool is_shared = progress->bandwidth && !shown->bandwidth;
+
+	shown->bandwidth = progress->bandwidth;
+	shown->iops = progress->iops;
+	if (is_shared && (!shown->limit || shown->limit > progress->bandwidth))
+		shown->limit = progress->bandwidth;
+}
+
 void progress_json(const struct progress *progress, const char *name,
 		   const struct bpull_job_info *info, const struct progress_now *now)
 {
@@ -348,7 +359,7 @@ void progress_json(const struct progress *progress, const char *name,
 	json_object_object_add(line, "filename", say_json_text(name));
 	shown = *info;
 	if (!progress->is_job_limit)
-		shown.bandwidth = progress->bandwidth;
+		progress_share_limits(progress, &shown);
 	job_json_progress(line, &shown, &(struct job_since){ 0 });
 	if (now->has_servers)
 		json_object_object_add(line, "network", progress_json_network(now));

@@ -31,7 +31,8 @@ struct progress_rate {
 struct progress {
 	enum progress_mode mode; /* never AUTO after progress_open() */
 	uint64_t bandwidth;      /* the limit shown, bytes/s; 0: none */
-	bool is_job_limit;       /* of one job, which may change it: its own is shown instead */
+	uint64_t iops;           /* the same of requests/s */
+	bool is_job_limit;       /* of one job, which may change them: its own are shown instead */
 	unsigned n_images;       /* in all */
 
 	int64_t next_ns; /* when something is due */

@@ -318,6 +318,7 @@ static void pull_open_reports(struct pull *pull)
 	progress_open(&pull->progress,
 		      pull->options.dry_run ? PROGRESS_NONE : pull->options.progress,
 		      pull->options.engine.bandwidth + pull->options.job.bandwidth, pull->n_images);
+	pull->progress.iops = pull->options.engine.iops;
 	pull->progress.is_job_limit = pull->options.control;
 	if (!pull->options.metrics_file || pull->options.dry_run)
 		return;

@@ -9,7 +9,7 @@ import time
 
 import harness
 import images
-from harness import MIB, bp, case, check, note
+from harness import KIB, MIB, bp, case, check, note, same
 from images import overlay, raw_image
 
 DATA, HOLES, RATE = 64 * MIB, 256 * MIB, 16 * MIB
@@ -88,17 +88,18 @@ def flattened(d):
     check(0.8 < seconds < 3, f'8 MiB at 8 MiB/s took {seconds} s')
 
 
-@case('a stop does not wait for the limiter')
+@case('a stop does not wait for the limiter, and progress tells of the limits')
 def prompt_stop(d):
     raw_image(f'{d}/base.img', 16 * MIB)
     top = overlay(f'{d}/top.img', 'base.img')
-    pull = harness.start(harness.blockpull, 'pull', '--bandwidth=64K', '--progress=json', top)
+    pull = harness.start(harness.blockpull, 'pull', '--bandwidth=64K', '--iops=1000', '--progress=json', top)
     time.sleep(0.5)
     harness.kill(pull, 2)
     began = time.monotonic()
     result = harness.finish(pull, 30)
     check(result.rc == 130, str(result))
     check(time.monotonic() - began < 2, 'SIGINT had to wait for the limiter')
+    same([result.lines()[0][n] for n in ('bandwidth', 'limit', 'iops')], [64 * KIB, 64 * KIB, 1000], 'the limits')
 
 
 if __name__ == '__main__':
