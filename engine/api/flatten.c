@@ -39,6 +39,9 @@ static int fill_temp(struct flatten *f, struct file *file, const struct bpull_cr
 
 	if (o->format != BPULL_FORMAT_RAW)
 		return create_image_in(file, o, guest_len, err);
+	rc = create_check_format(o, err);
+	if (rc)
+		return rc;
 	f->raw_len = guest_len;
 	rc = file_truncate(file, guest_len);
 	return rc ? err_errno(err, rc, "%s: cannot set the length of the new file",

@@ -46,6 +46,12 @@ Test(api_misuse, create_says_what_is_missing)
 	refuse_create((struct bpull_create_options){ .format = BPULL_FORMAT_QCOW2,
 						     .backing_name = "base",
 						     .backing_format = BPULL_FORMAT_QED + 1 });
+	refuse_create((struct bpull_create_options){
+		.format = BPULL_FORMAT_QED, .virtual_size = MiB, .version = 3 });
+	refuse_create((struct bpull_create_options){
+		.format = BPULL_FORMAT_QED, .virtual_size = MiB, .zstd = 1 });
+	refuse_create((struct bpull_create_options){
+		.format = BPULL_FORMAT_QCOW2, .virtual_size = MiB, .table_size = 4 });
 	cr_assert_eq(bpull_create(scratch("new"), &huge, &error), -EFBIG);
 	cr_assert_neq(access(scratch("new"), F_OK), 0);
 }

@@ -230,6 +230,11 @@ Test(flatten_api, what_is_refused)
 	cr_assert_eq(bpull_flatten_open(engine, scratch("source"), NULL, scratch("out"), &o, &disk,
 					NULL),
 		     -EINVAL);
+	o.format = BPULL_FORMAT_UNKNOWN; /* the source's, which is raw */
+	o.cluster_size = 4096;
+	cr_assert_eq(bpull_flatten_open(engine, scratch("source"), NULL, scratch("out"), &o, &disk,
+					NULL),
+		     -EINVAL);
 	cr_assert_eq(scratch_n_files(), 1);
 	disk = open_flatten("source", "out", BPULL_FORMAT_QCOW2);
 	cr_assert_eq(bpull_job_start(disk, &based, NULL), -EINVAL);

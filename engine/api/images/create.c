@@ -98,6 +98,26 @@ static int size_of(const char *path, const struct bpull_create_options *o, uint6
 	return rc;
 }
 
+int create_check_format(const struct bpull_create_options *o, struct err *err)
+{
+	const char *name = bpull_format_name(o->format);
+
+	if (o->format != BPULL_FORMAT_QCOW2 &&
+	    (o->version || o->refcount_bits || o->lazy_refcounts || o->zstd))
+		return err_set(
+			err, -EINVAL,
+			"%s images have no version, no width of refcounts, no lazy refcounts "
+			"and no compression type: leave these options out",
+			name);
+	if (o->format != BPULL_FORMAT_QED && o->table_size)
+		return err_set(err, -EINVAL, "%s images have no table size: leave this option out",
+			       name);
+	if (o->format == BPULL_FORMAT_RAW && o->cluster_size)
+		return err_set(err, -EINVAL,
+			       "raw images have no clusters: leave the cluster size out");
+	return 0;
+}
+
 int create_image_in(struct file *file, const struct bpull_create_options *o, uint64_t guest_len,
 		    struct err *err)
 {
@@ -112,7 +132,10 @@ int create_image_in(struct file *file, const struct bpull_create_options *o, uin
 		.zstd = o->zstd,
 		.table_clusters = o->table_size,
 	};
+	int rc = create_check_format(o, err);
 
+	if (rc)
+		return rc;
 	return o->format == BPULL_FORMAT_QED ? qed_create(file, &how, err)
 					     : qcow2_create(file, &how, err);
 }

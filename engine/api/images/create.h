@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Names of formats. */
+/* New images. */
 #ifndef BLOCKPULL_API_CREATE_H
 #define BLOCKPULL_API_CREATE_H
 
@@ -8,6 +8,9 @@
 struct bpull_create_options;
 struct err;
 struct file;
+
+/* No option is ignored: what images of another format have is refused. 0 or -EINVAL. */
+int create_check_format(const struct bpull_create_options *o, struct err *err);
 
 /* Writes an empty image of this format into an empty file. 0 or -errno. */
 int create_image_in(struct file *file, const struct bpull_create_options *o, uint64_t guest_len,
