@@ -74,10 +74,9 @@ int compression_check(struct bpull_disk *disk, const struct bpull_job_options *o
 	if (o->compression == BPULL_COMPRESSION_NONE)
 		return 0;
 	if (!layer_can_compress(overlay))
-		return err_set(
-			err, -ENOTSUP,
-			"%s: %s images have no compressed clusters; pull without compression",
-			file_show(overlay->file, &shown), layer_format_name(overlay));
+		return err_set(err, -ENOTSUP,
+			       "%s: %s images have no compressed clusters; leave compression out",
+			       file_show(overlay->file, &shown), layer_format_name(overlay));
 	return alone(disk, o, false, err);
 }
 

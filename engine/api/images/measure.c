@@ -83,8 +83,8 @@ static int plan_job(struct plan_walk *w, const struct bpull_job_options *job, ch
 		return rc;
 	if (!layer_can_compress(overlay))
 		return err_set(err, -ENOTSUP,
-			       "%s: %s images have no compressed clusters; measure without "
-			       "compression",
+			       "%s: %s images have no compressed clusters; leave "
+			       "compression out",
 			       file_show(overlay->file, &shown), layer_format_name(overlay));
 	w->n_data = div_round_up(COMPRESSION_SPARE_LEN, overlay->cluster_len);
 	return layer_may_compress(overlay, (enum layer_compression)job->compression,
