@@ -65,8 +65,8 @@ static const char serve_help[] =
 	"                       images there written to; repeatable\n"
 	"  --direct             use the image past the page cache (O_DIRECT)\n" OPTIONS_CHAIN_HELP
 		OPTIONS_REMOTE_HELP "  --remote-timeout SECONDS\n"
-	"                       how long a server may be away before that is told as an\n"
-	"                       error (default 300)\n"
+	"                       how long a server may be away before an error says so\n"
+	"                       (default 300)\n"
 	"  --guest-timeout SECONDS\n"
 	"                       the same before a request of the machine fails and a pull\n"
 	"                       pauses (default 30)\n" OPTIONS_TLS_HELP OPTIONS_EXPECT_HELP
@@ -75,7 +75,7 @@ static const char serve_help[] =
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
 	"  --io MODE            auto, uring or threads\n" OPTIONS_MEMORY_HELP
 	"  --print-capabilities print what the program can do as JSON, and end\n"
-	"  -q, --quiet          no notes, only errors\n"
+	"  -q, --quiet          no notes; errors, warnings and what was mended only\n"
 	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n"
 	"\n"

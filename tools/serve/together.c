@@ -27,7 +27,8 @@ static int together_check_words(struct serve_options *options)
 				 "--socket-path and --control need two names, not '%s' twice",
 				 options->control);
 	if (options->pull_option && !options->pull && !options->control)
-		return say_usage("serve", "%s has no meaning without --pull", options->pull_option);
+		return say_usage("serve", "%s has no meaning without --pull or --control",
+				 options->pull_option);
 	if ((options->names.n || options->fence.n) && !options->control)
 		return say_usage("serve", "%s has no meaning without --control",
 				 options->names.n ? "--node-name" : "--snapshot-dir");
