@@ -37,7 +37,13 @@ static int commands_parse_size(const char *command, const char *option, enum siz
 
 int commands_size(const char *command, const char *option, uint64_t *bytes)
 {
-	return commands_parse_size(command, option, SIZE_BYTES, bytes);
+	int code = commands_parse_size(command, option, SIZE_BYTES, bytes);
+
+	/* What was not given is 0, and gets its default. */
+	if (!code && !*bytes)
+		code = complain_usage(command, "%s '%s': 1 byte at least is wanted", option,
+				      optarg);
+	return code;
 }
 
 int commands_rate(const char *command, const char *option, uint64_t *bytes)

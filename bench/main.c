@@ -27,7 +27,8 @@ static void main_usage(FILE *out)
 		fprintf(out, "  %-7s %s\n", bench_verbs[i].name, bench_verbs[i].summary);
 	fputs("\n"
 	      "'blockpull-bench COMMAND --help' lists a command's options.\n"
-	      "Exit codes: 0 done, 1 failed, 2 usage, 7 no space.\n",
+	      "Exit codes: 0 done, 1 failed, 2 usage, 4 an image is not sound, 5 its content is\n"
+	      "wrong, 7 no space, 128+N stopped by a signal.\n",
 	      out);
 }
 

@@ -19,11 +19,9 @@
 const char report_help[] =
 	"Usage: blockpull-bench report FILE.json... >PAGE.html\n"
 	"\n"
-	"Makes one page, with pictures, of results that were printed with --json (of all\n"
-	"commands but stall, compact and commit, and of './tools/dev bench --json'). It refers to "
-	"nothing "
-	"else.\n"
-	"Needs python3.\n"
+	"Makes one page, with pictures, of results that were printed with --json: of all\n"
+	"commands but stall, compact and commit, and of './tools/dev bench --json'. The page\n"
+	"refers to nothing else. Needs python3.\n"
 	"\n"
 	"Options:\n"
 	"  -h, --help         this text\n";

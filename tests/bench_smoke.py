@@ -344,7 +344,7 @@ def told():
         assert done.returncode == 0 and done.stdout.startswith(f"Usage: blockpull-bench {command}"), done
         done = subprocess.run([bench_exe, command, "--no-such"], capture_output=True, text=True)
         assert done.returncode == 2 and "--no-such" in done.stderr and not done.stdout, done
-    for words in (("pull", "--rounds", "0"), ("pull", "--data", "1Mb"), ("pull", "name"), ("guest", "--depth", "257"),
+    for words in (("pull", "--rounds", "0"), ("pull", "--data", "0"), ("guest", "--size", "0"), ("pull", "--data", "1Mb"), ("pull", "name"), ("guest", "--depth", "257"),
                   ("guest", "--rw", "erase"), ("limit", "--rate", "0"), ("limit", "--jobs", "17"), ("limit", "--kill"), ("limit", "--jobs", "2", "--processes", "2"),
                   ("limit", "--processes", "2", "--rate", "17G"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("compact", "--rounds", "0"), ("compact", "--keep"), ("cold", "--base", "qed"), ("cold", "--rounds", "0"), ("compact", "--pattern", "half"), ("pull", "--cluster-size", "5000"),
                   ("erase",), (), ("report",)):
