@@ -193,7 +193,7 @@ static bool ctl_add_size(struct ctl_client *client, uint64_t *size)
 	if (node)
 		json_object_object_get_ex(node, "image", &image);
 	if (!image && !failed)
-		say_error("'%s': it does not tell the disk's size", client->path);
+		say_error("'%s': the process there does not tell the disk's size", client->path);
 	if (image && __builtin_add_overflow(*size, ctl_say_number(image, "virtual-size"), size))
 		*size = UINT64_MAX;
 	failed = !image;

@@ -28,7 +28,8 @@ static void ctl_client_say_unconnected(const char *path, int code)
 	struct stat st;
 
 	if (code == ECONNREFUSED && !stat(path, &st) && !S_ISSOCK(st.st_mode))
-		say_error("'%s': it is no socket: name the one of --control", path);
+		say_error("'%s' is no socket: give the name that the command has as --control",
+			  path);
 	else if (code == ECONNREFUSED)
 		say_error("'%s': no process listens there: the one that had it is over, or was "
 			  "killed",
@@ -76,7 +77,7 @@ struct json_object *ctl_client_receive(struct ctl_client *client, int timeout_ms
 			client->in_len -= end + 1 - client->in;
 			memmove(client->in, end + 1, client->in_len);
 			if (!value)
-				say_error("'%s': what came from there is no JSON", client->path);
+				say_error("'%s': its answer is no JSON", client->path);
 			return value;
 		}
 		if (poll(&ready, 1, timeout_ms) == 0) {
@@ -127,7 +128,7 @@ struct json_object *ctl_client_ask(struct ctl_client *client, const char *verb,
 		say_error("'%s': no answer: the process at the other end is over", client->path);
 	else
 		say_error("'%s': no answer for %d s: the process at the other end is busy, or "
-			  "stopped; what was asked for it may do yet",
+			  "stopped; it may still do what was asked",
 			  client->path, ANSWER_MS / 1000);
 	return NULL;
 }

@@ -235,8 +235,8 @@ static int check_check(struct command_line *line)
 	const struct check_line *check = (const struct check_line *)line;
 
 	if (check->repair && line->chain.disk.flags & BPULL_DISK_FORCE_SHARE)
-		return say_usage("check",
-				 "--repair needs the locks that --force-share does without");
+		return say_usage("check", "--repair needs locks, and --force-share takes none: "
+					  "leave one of the two out");
 	return 0;
 }
 

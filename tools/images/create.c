@@ -126,9 +126,8 @@ static int create_check_options(const struct create_line *create)
 		return say_usage("create", "--allow-remote and --map-backing have no meaning "
 					   "without -b");
 	if (create->line.n_words == 1 && !options->backing_name)
-		return say_usage(
-			"create",
-			"a size is missing; only with a backing file (-b) it may be left out");
+		return say_usage("create", "a size is missing: give one, or a backing file (-b), "
+					   "whose size it then is");
 	code = new_image_check(&create->image, "create");
 	if (code)
 		return code;

@@ -111,7 +111,7 @@ static int resize_run(struct command_line *line)
 	if (rc)
 		say_failed(&error, rc);
 	if (needs_format)
-		say_hint("a raw disk is resized where its format is said: --format=raw");
+		say_hint("to resize a raw disk, say its format: --format=raw");
 	return rc ? exit_code_of_error(rc) : EXIT_CODE_DONE;
 }
 

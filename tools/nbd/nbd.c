@@ -232,7 +232,7 @@ static int nbd_begin_source(struct bpull_nbd *nbd, const struct nbd_choice *choi
 			     ? broker_add(nbd->broker, place, choice->is_operators, way)
 			     : dial_direct(place, choice->is_operators ? NULL : &nbd->policy, way);
 		if (rc)
-			text_error(error, rc, "no way can be made to the server: %s",
+			text_error(error, rc, "a connection to the server can't be prepared: %s",
 				   strerror(-rc));
 	}
 	if (rc == 0)

@@ -26,14 +26,16 @@ int nbd_options_check(const struct bpull_nbd_options *options, struct bpull_erro
 	if ((options->n_allow && !options->allow) || (options->n_map && !options->map))
 		return text_error(error, -EINVAL, "a list is NULL, where a pointer is needed");
 	if (!options->tls_psk_file != !options->tls_user)
-		return text_error(error, -EINVAL, "a file of shared keys and a user go together");
+		return text_error(
+			error, -EINVAL,
+			"a file of shared keys and a user go together: give both, or none");
 	if (options->tls_psk_file && options->tls_certificates)
 		return text_error(error, -EINVAL,
 				  "shared keys and certificates exclude each other");
 	if (options->opaque && !options->changed)
-		return text_error(error, -EINVAL, "there is nothing to be called with `opaque`");
+		return text_error(error, -EINVAL, "opaque is for changed(), which is missing");
 	if (options->relative_dir && options->relative_dir[0] != '/')
 		return text_error(error, -EINVAL,
-				  "the directory for relative names is not absolute");
+				  "the directory for relative names must be an absolute name");
 	return 0;
 }

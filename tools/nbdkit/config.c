@@ -246,9 +246,10 @@ static int config_check_partners(void)
 		if (!config_is_asked(i))
 			continue;
 		if (plugin_config.read_only && keys[i].flags & (CHANGES | OF_A_PULL)) {
-			nbdkit_error("%s: it goes with what changes the image, and the image is "
-				     "to be read only (readonly=true, or nbdkit's -r)",
-				     keys[i].name);
+			nbdkit_error(
+				"%s: it is for changing the image, and the image is to be read "
+				"only (readonly=true, or nbdkit's -r)",
+				keys[i].name);
 			return -1;
 		}
 		if (keys[i].flags & OF_A_PULL && !may_pull) {

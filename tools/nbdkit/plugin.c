@@ -83,7 +83,7 @@ static void *plugin_open(int readonly)
 	if (config_is_export(name))
 		return NBDKIT_HANDLE_NOT_NEEDED;
 	/* The client has another disk in mind than the one it would write to. */
-	nbdkit_error("export '%s': there is none but the one without a name", name);
+	nbdkit_error("export '%s': there is only one export, and it has no name", name);
 	return NULL;
 }
 

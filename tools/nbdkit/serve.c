@@ -95,7 +95,7 @@ static void serve_tell_trace(void)
 	char why[TRACE_WHY_CAP];
 
 	if (record_complaint(&record, why))
-		nbdkit_error("warning: %s; this is tried again", why);
+		nbdkit_error("warning: %s; the next try follows", why);
 }
 
 static void serve_tell_budget(void)

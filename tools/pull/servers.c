@@ -26,7 +26,7 @@ static void servers_say(const struct bpull_nbd_source *source, enum bpull_nbd_st
 {
 	if (source->state == BPULL_NBD_RECONNECTING ||
 	    (source->state == BPULL_NBD_AWAY && before != BPULL_NBD_RECONNECTING))
-		say_note("'%s' is lost%s%s; it is tried for again", source->uri,
+		say_note("'%s' is lost%s%s; trying to connect again", source->uri,
 			 *source->message ? ": " : "", source->message);
 	else if (source->state == BPULL_NBD_CONNECTED &&
 		 (before == BPULL_NBD_RECONNECTING || before == BPULL_NBD_AWAY))

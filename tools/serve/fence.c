@@ -61,9 +61,7 @@ int fence_check(const struct fence *fence, const char *path, struct bpull_error 
 		return 0;
 	*error = (struct bpull_error){ .code = -EPERM };
 	snprintf(error->message, sizeof(error->message),
-		 "'%.900s' lies below no directory that was given for that: serve "
-		 "--snapshot-dir=DIR",
-		 path);
+		 "'%.900s' lies below no directory that serve was given as --snapshot-dir", path);
 	return -EPERM;
 }
 

@@ -28,11 +28,11 @@ static void servers_tell_one(const struct bpull_nbd_source *source, enum bpull_n
 	switch (source->state) {
 	case BPULL_NBD_RECONNECTING:
 		if (!quiet)
-			say_note("'%s' is lost%s%s; it is tried for again", source->uri, why,
+			say_note("'%s' is lost%s%s; trying to connect again", source->uri, why,
 				 source->message);
 		break;
 	case BPULL_NBD_AWAY:
-		say_error("'%s' stays away%s%s; it is tried for still", source->uri, why,
+		say_error("'%s' stays away%s%s; still trying to connect", source->uri, why,
 			  source->message);
 		break;
 	case BPULL_NBD_GONE:

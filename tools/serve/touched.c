@@ -17,7 +17,7 @@ void touched_tell(struct port *port)
 	char why[TRACE_WHY_CAP];
 
 	if (record_complaint(&port->record, why))
-		say_note("warning: %s; this is tried again", why);
+		say_note("warning: %s; the next try follows", why);
 }
 
 void touched_end(struct serve_options *options, struct port *port)
