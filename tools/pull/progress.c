@@ -104,7 +104,9 @@ void progress_add(struct progress_now *now, const struct bpull_job_info *info)
 	uint64_t worked = moved + info->zero_bytes;
 	uint64_t settled = worked + info->present_bytes + info->skipped_bytes;
 
-	now->bandwidth = info->bandwidth;
+	now->limit += info->limit;
+	now->is_unlimited |= !info->limit;
+	now->has_own_limits |= info->bandwidth != 0;
 	now->cur += info->cur;
 	now->end += info->end;
 	now->moved += moved;
@@ -179,6 +181,17 @@ static void progress_eta(double seconds, char out[PROGRESS_FACT_CAP])
 		snprintf(out, PROGRESS_FACT_CAP, "  ETA %u:%02u", left / 60, left % 60);
 }
 
+/* The limit that holds now for all that run, bytes/s; 0: there is none. */
+static uint64_t progress_limit(const struct progress *progress, const struct progress_now *now)
+{
+	uint64_t own = now->is_unlimited ? 0 : now->limit;
+	uint64_t shared = progress->is_job_limit || now->has_own_limits ? 0 : progress->bandwidth;
+
+	if (!own || !shared)
+		return own + shared;
+	return own < shared ? own : shared;
+}
+
 static struct progress_facts progress_gather(const struct progress *progress,
 					     const struct progress_now *now)
 {
@@ -195,7 +208,7 @@ static struct progress_facts progress_gather(const struct progress *progress,
 	if (progress->moved.rate >= 0)
 		snprintf(facts.rate, sizeof(facts.rate), "  %s MiB/s",
 			 size_text_mib(progress->moved.rate, one));
-	limit = progress->is_job_limit ? now->bandwidth : progress->bandwidth;
+	limit = progress_limit(progress, now);
 	if (limit)
 		snprintf(facts.limit, sizeof(facts.limit), "  limit %s MiB/s",
 			 size_text_mib(limit, one));

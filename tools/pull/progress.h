@@ -30,7 +30,7 @@ struct progress_rate {
 
 struct progress {
 	enum progress_mode mode; /* never AUTO after progress_open() */
-	uint64_t bandwidth;      /* the limit shown, bytes/s; 0: none */
+	uint64_t bandwidth;      /* what was asked for, bytes/s; 0: no limit */
 	uint64_t iops;           /* the same of requests/s */
 	bool is_job_limit;       /* of one job, which may change them: its own are shown instead */
 	unsigned n_images;       /* in all */
@@ -48,7 +48,9 @@ struct progress_now {
 	const char *name;         /* of the only one, or of the first */
 	unsigned n_active;        /* how many run */
 	unsigned n_done;          /* how many ended */
-	uint64_t bandwidth;       /* of the job that was added last, bytes/s; 0: none */
+	uint64_t limit;           /* those that hold for each now, bytes/s */
+	bool is_unlimited;        /* one of them has none */
+	bool has_own_limits;      /* what all images share holds for none of them */
 	uint64_t cur, end;        /* guest bytes */
 	uint64_t moved;           /* bytes copied or cloned */
 	uint64_t worked;          /* those, and zeros that were read */

@@ -66,7 +66,8 @@ def late(d):
     same(len(re.findall("can't be done within 1 s: it would need", result.err)), 1, result.err)
     check(result.json()['seconds'] > 1, str(result))
     top = overlay(f'{d}/top2.img', 'base.img')
-    result = bp('pull', '--min-rate=1G', '--iops=4', '--json', top)
+    result = bp('pull', '--min-rate=1G', '--bandwidth=1K', '--iops=4', '--json', '--progress=plain', top)
+    check('  limit 1024 MiB/s' in result.err, f'progress tells of another limit than holds: {result.err}')
     same(len(re.findall(r'does not reach 1 GiB/s \(--min-rate\)', result.err)), 1, result.err)
 
 
