@@ -259,6 +259,12 @@ static int config_check_partners(void)
 			return -1;
 		}
 	}
+	if (plugin_config.manual_finalize && !plugin_config.control) {
+		nbdkit_error(
+			"manual-finalize: the pull would wait for ever to be told to finalize: "
+			"add control=SOCKET");
+		return -1;
+	}
 	return 0;
 }
 

@@ -226,7 +226,12 @@ def alone(d, parameter):
     key = parameter.split('=')[0]
     does_not_start(d, [f'{key}: ', 'pull=true', 'control='], f'image={top}', parameter, anywhere=False)
     does_not_start(d, [f'{key}: ', 'pull=true'], f'image={top}', parameter, 'pull=false', anywhere=False)
-    for partner in 'pull=true', f'control={d}/ctl':
+    partners = [f'control={d}/ctl']
+    if key == 'manual-finalize':
+        does_not_start(d, [f'{key}: ', 'control='], f'image={top}', parameter, 'pull=true', anywhere=False)
+    else:
+        partners.append('pull=true')
+    for partner in partners:
         result = in_background(d, f'image={top}', parameter, partner)
         same(result.rc, 0, str(result))
         end(d)
