@@ -23,6 +23,7 @@
 #include "engine/copy/walk/requests.h"
 #include "engine/copy/walk/run_state.h"
 #include "engine/copy/walk/walk.h"
+#include "engine/copy/walk/window.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
@@ -113,6 +114,21 @@ static bool may_unlock(const struct copy_run *p)
 	return !p->pieces.off;
 }
 
+static void wait_for_tokens(struct copy_run *p, uint64_t now_ns)
+{
+	FIFO_APPEND(&p->walk->throttle, p, charge.next_throttled);
+	p->charge.waits_ns = now_ns;
+	cursor_run_waits(p->op.disk, now_ns);
+}
+
+/* What waited took nothing from a guest: that time is not the run's. */
+static void end_waiting(struct copy_run *p, uint64_t now_ns)
+{
+	p->start_ns += now_ns - p->charge.waits_ns;
+	cursor_run_begins(p->op.disk, now_ns);
+	op_ready(&p->op);
+}
+
 /* The run has paid, and goes on where it stopped. */
 static void take_tokens(struct copy_run *p, uint64_t now_ns)
 {
@@ -158,7 +174,7 @@ enum step copy_run_charge(struct copy_run *p)
 		take_tokens(p, now_ns);
 		return STEP_NEXT;
 	}
-	FIFO_APPEND(throttle, p, charge.next_throttled);
+	wait_for_tokens(p, now_ns);
 	if (may_unlock(p))
 		copy_run_unlock(p);
 	return STEP_WAIT;
@@ -176,7 +192,7 @@ uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
 			return at_ns;
 		p = FIFO_TAKE(throttle, charge.next_throttled);
 		take_tokens(p, now_ns);
-		op_ready(&p->op);
+		end_waiting(p, now_ns);
 	}
 	return UINT64_MAX;
 }
@@ -184,6 +200,7 @@ uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
 void throttle_bypass(struct bpull_disk *disk)
 {
 	struct throttle *throttle = &disk->walk->throttle;
+	uint64_t now_ns = engine_now_ns();
 	struct copy_run *next;
 
 	/* Only a later piece of a large cluster waits with its lock, and runs that began later may
@@ -193,8 +210,8 @@ void throttle_bypass(struct bpull_disk *disk)
 		if (!p->locked || !is_in_the_way(p))
 			continue;
 		FIFO_REMOVE(throttle, p, charge.next_throttled);
-		take_tokens(p, engine_now_ns());
-		op_ready(&p->op);
+		take_tokens(p, now_ns);
+		end_waiting(p, now_ns);
 	}
 }
 
@@ -205,6 +222,6 @@ void throttle_cancel(struct bpull_disk *disk)
 
 	while ((p = FIFO_TAKE(throttle, charge.next_throttled))) {
 		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
-		op_ready(&p->op);
+		end_waiting(p, engine_now_ns());
 	}
 }

@@ -55,6 +55,13 @@ void cursor_run_begins(struct bpull_disk *disk, uint64_t now_ns)
 	toll_run_begins(&guests->toll, now_ns, guests->n_over, cursor_gives_way(disk));
 }
 
+void cursor_run_waits(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct engine_guests *guests = &disk->engine->guests;
+
+	toll_run_ends(&guests->toll, now_ns, guests->n_over, cursor_gives_way(disk));
+}
+
 void cursor_run_ends(struct bpull_disk *disk, uint64_t start_ns)
 {
 	struct engine_guests *guests = &disk->engine->guests;

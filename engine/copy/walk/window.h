@@ -12,8 +12,10 @@ struct bpull_disk;
 
 /* Makes the cursor look again, if it may go on: a run ended, or the job changed. */
 void cursor_kick(struct bpull_disk *disk);
-/* A run of the job begins. */
+/* A run of the job begins, or goes on after it has waited. */
 void cursor_run_begins(struct bpull_disk *disk, uint64_t now_ns);
+/* One waits for tokens, and takes nothing from a guest meanwhile. */
+void cursor_run_waits(struct bpull_disk *disk, uint64_t now_ns);
 /* One that began at start_ns is over: while a guest is at work the cursor rests before the next
  * one. */
 void cursor_run_ends(struct bpull_disk *disk, uint64_t start_ns);

@@ -238,3 +238,23 @@ Test(give_way, a_job_rests_for_what_its_runs_cost_a_guest_but_never_starves)
 	expect_rate(rate_at_full_toll(0), 7 * MiB, 16 * MiB);
 	expect_rate(rate_at_full_toll(25), 20 * MiB, 40 * MiB);
 }
+
+/* ---- a limit, and a guest ---- */
+
+/* A run that waits for tokens costs the guest nothing: no rest is due for that time. */
+Test(give_way, a_limited_job_does_what_its_limit_says_beside_a_guest)
+{
+	static const uint64_t limits[] = { 512 * KiB, MiB, 20 * MiB };
+	static const struct sim_knobs memory;
+
+	for (unsigned i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		static struct guest_play play;
+		struct bpull_job_options job = { .size = sizeof(job), .bandwidth = limits[i] };
+		uint64_t p99_ns, rate;
+
+		open_play(&play, 1, &memory, &job);
+		rate = run_play(&play, 3 * SECOND, &p99_ns);
+		expect_rate(rate, limits[i] * 95 / 100, limits[i] * 105 / 100);
+		close_play(&play);
+	}
+}
