@@ -81,7 +81,7 @@ static void run_over(struct copy_run *p)
 	if (p->kind == RUN_ON_READ)
 		engine_rerun(disk->engine); /* layers may wait for it to be closed */
 	else
-		cursor_run_ends(disk, p->start_ns);
+		cursor_run_ends(disk, p->start_ns, p->len);
 	run_readers_pass(p);
 	shared_read_end(p); /* a run that found no room to claim has not come to SHARE */
 	copy_run_free_requests(p);

@@ -106,6 +106,7 @@ struct copy_walk {
 	struct run_list runs;        /* ../run.c */
 	struct copy_run *mapping;    /* ../run.c: the newest run, until it knows its length */
 	uint64_t rest_ns;         /* window.c: while a guest is at work, no new run before then */
+	uint64_t beside_len;      /* window.c: bytes of a run then, at most; 0: not known yet */
 	struct throttle throttle; /* charge.c */
 	struct request_rate requests;     /* requests.c */
 	struct clone_trials clone_trials; /* ../phases/clone.c */

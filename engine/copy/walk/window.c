@@ -14,18 +14,15 @@
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "engine/core/ranges/range_set.h"
+#include "engine/core/rate/beside.h"
 #include "engine/core/rate/limiter.h"
 #include "engine/core/rate/toll.h"
 #include "io/base.h"
 #include "io/buf.h"
 
-/* Bytes that a run has at most while a guest is at work, so that a request which needs its clusters
- * waits less. */
-#define GUEST_RUN_LEN (256 * KiB)
-
-/* The toll makes no rest longer than this, so that a run of GUEST_RUN_LEN that takes 5 ms or less
- * comes at least every 21 ms: 12 MiB/s and more. Where runs are shorter, one is in flight for at
- * least a 33rd of the time (TOLL_PARTS). */
+/* The toll makes no rest longer than this for each BESIDE_MIN_LEN of a run. So runs of that length
+ * that take 5 ms or less come at least every 21 ms, and longer ones as much later: 12 MiB/s and
+ * more. Where runs are shorter, one is in flight for at least a 33rd of the time (TOLL_PARTS). */
 #define MAX_TOLL_NS UINT64_C(16000000)
 
 /* Guest first: while a guest is at work runs go one at a time, with rests in between that keep the
@@ -38,14 +35,21 @@ bool cursor_gives_way(const struct bpull_disk *disk)
 	       !disk->walk->how.hurries && engine_guest_is_active(disk->engine);
 }
 
-static uint64_t rest_after(const struct bpull_disk *disk, uint64_t run_ns)
+/* Bytes that a run has at most while a guest is at work. */
+static uint64_t beside_len(const struct bpull_disk *disk)
+{
+	return MAX(disk->walk->beside_len, (uint64_t)BESIDE_MIN_LEN);
+}
+
+static uint64_t rest_after(const struct bpull_disk *disk, uint64_t run_ns, uint64_t run_len)
 {
 	const struct copy_how *how = &disk->walk->how;
 	uint64_t rest_ns = run_ns * (100 - how->guest_share) / how->guest_share;
+	uint64_t max_ns = MAX_TOLL_NS * MAX(run_len / BESIDE_MIN_LEN, UINT64_C(1));
 
 	if (!how->pays_toll)
 		return rest_ns;
-	return MAX(rest_ns, MIN(toll_rest_ns(&disk->engine->guests.toll, run_ns), MAX_TOLL_NS));
+	return MAX(rest_ns, MIN(toll_rest_ns(&disk->engine->guests.toll, run_ns), max_ns));
 }
 
 void cursor_run_begins(struct bpull_disk *disk, uint64_t now_ns)
@@ -62,15 +66,19 @@ void cursor_run_waits(struct bpull_disk *disk, uint64_t now_ns)
 	toll_run_ends(&guests->toll, now_ns, guests->n_over, cursor_gives_way(disk));
 }
 
-void cursor_run_ends(struct bpull_disk *disk, uint64_t start_ns)
+void cursor_run_ends(struct bpull_disk *disk, uint64_t start_ns, uint64_t len)
 {
 	struct engine_guests *guests = &disk->engine->guests;
+	struct copy_walk *walk = disk->walk;
 	uint64_t now_ns = engine_now_ns();
 	bool gives_way = cursor_gives_way(disk);
 
 	toll_run_ends(&guests->toll, now_ns, guests->n_over, gives_way);
-	if (gives_way && !disk->walk->how.by_latency)
-		disk->walk->rest_ns = now_ns + rest_after(disk, now_ns - start_ns);
+	if (!gives_way)
+		return;
+	if (!walk->how.by_latency)
+		walk->rest_ns = now_ns + rest_after(disk, now_ns - start_ns, len);
+	walk->beside_len = beside_next_len(beside_len(disk), len, now_ns - start_ns);
 }
 
 /* Only job_run() ends the rest, with its own now_ns: if another check ended it, no timer would wake
@@ -161,7 +169,7 @@ uint64_t cursor_run_len(const struct bpull_disk *disk)
 	uint64_t granule_len = disk_overlay(disk)->granule_len, len = cursor_piece_len(disk);
 
 	if (engine_guest_is_active(disk->engine))
-		len = MIN(len, GUEST_RUN_LEN);
+		len = MIN(len, beside_len(disk));
 	return MAX(MIN(whole_granules(len, granule_len), (uint64_t)RUN_MAX_LEN), granule_len);
 }
 
