@@ -7,10 +7,11 @@ import re
 import ssl
 import threading
 
+import facts
 import harness
 import processes
 import strace
-from harness import MIB, REFUSED, USAGE, bp, case, check, field, need, refused, same
+from harness import MIB, REFUSED, USAGE, Skip, bp, case, check, field, need, refused, same
 from images import qemu_io
 from remote_images import base, judge, overlay
 from source_rig import end, nbdkit
@@ -318,6 +319,8 @@ def tls(d):
 @case('nothing is opened behind the filter, and connections come in: pull, threads', 'pull', '--io=threads')
 def connecting(d, *verb):
     """A slow server: more connections are made while the command reads."""
+    if '--io=uring' in verb and not facts.has_uring():
+        raise Skip('io_uring is forbidden here')
     path, _ = base(d, 'raw')
     server = nbdkit(f'{d}/s', '-r', '--filter=delay', 'file', path, 'rdelay=20ms')
     top = overlay(d, uri(d), 'raw')
