@@ -39,6 +39,17 @@ const char *new_file_show(const struct new_file *nf, struct shown *shown)
 	return err_escape(nf->path, strlen(nf->path), shown->name, sizeof(shown->name));
 }
 
+int new_file_name(const struct new_file *nf, struct file *file)
+{
+	char *name = strdup(nf->path);
+
+	if (!name)
+		return -ENOMEM;
+	free(file->name);
+	file->name = name;
+	return 0;
+}
+
 /* At most this many bytes of a name, in whole characters: some file systems take no parts of
  * one. */
 static int kept_of(const char *name, size_t cap)
@@ -143,6 +154,8 @@ int new_file_create(struct file_opener *opener, const char *path, const struct f
 	rc = create_empty(nf, like, file, err);
 	if (!rc) {
 		rc = try_rename(nf, *file, err);
+		if (!rc && new_file_name(nf, *file))
+			rc = err_set(err, -ENOMEM, "out of memory");
 		if (rc)
 			file_close(*file);
 	}

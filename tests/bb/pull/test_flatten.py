@@ -147,6 +147,7 @@ def full_disk(d, fmt, io):
     result = harness.run(*namespace, 'sh', '-c', FULL, 'sh', d, harness.blockpull, fmt, io)
     check(result.rc == 0, str(result))
     check('kept' not in result.err and 'room' in result.err, f'wrong advice: {result.err}')
+    check('/out' in result.err and '.blockpull-' not in result.err, f'another file than was named: {result.err}')
 
 
 @case('stopped by a signal: nothing is left', signal.SIGINT)
