@@ -73,7 +73,8 @@ static void commit_add_json(const struct pull_image *image, struct json_object *
 	for (unsigned i = 0; i < image->n_dropped; i++)
 		if (!commit_is_image(image, image->dropped[i]))
 			json_object_array_add(dropped, say_json_text(image->dropped[i]));
-	json_object_object_add(line, "base", say_json_text(commit_base(c)->path));
+	if (c->base)
+		json_object_object_add(line, "base", say_json_text(commit_base(c)->path));
 	json_object_object_add(line, "dropped", dropped);
 }
 
@@ -152,21 +153,34 @@ static int commit_plan(struct commit *c, const struct pull_options *options)
 
 /* ---- The work ---- */
 
+void commit_json_failed(struct commit *c, int code)
+{
+	c->image.kind = &commit_kind;
+	c->image.status = "failed";
+	c->image.code = code;
+	c->image.depth = c->files.n;
+	c->image.virtual_size = c->files.n ? c->files.list[0].virtual_size : 0;
+	pull_image_json(&c->image, NULL, NULL);
+}
+
 static int commit_end_without_job(struct commit *c, const struct pull_options *options, int rc)
 {
 	struct pull_plan plan = { .copy_bytes = c->plan_bytes };
-	int code = EXIT_CODE_DONE;
+	int code;
 
 	c->image.error.code = rc;
-	if (rc)
+	if (rc) {
 		code = say_failed(&c->image.error, rc);
-	else if (!options->line.quiet && !options->line.json)
+		if (options->line.json)
+			commit_json_failed(c, code);
+		return code;
+	}
+	if (!options->line.quiet && !options->line.json)
 		commit_say_plan(&c->image, &plan);
-	c->image.status = rc ? "failed" : "dry-run";
-	c->image.code = code;
+	c->image.status = "dry-run";
 	if (options->line.json)
 		pull_image_json(&c->image, &plan, NULL);
-	return code;
+	return EXIT_CODE_DONE;
 }
 
 int commit_images(struct commit *c, struct pull_options *options)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The command line of blockpull commit. */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,27 +77,29 @@ static int commit_check(struct command_line *line)
 	return pull_options_finish((struct pull_options *)line);
 }
 
-static int commit_with_files(const struct commit_line *line, struct commit *c,
-			     struct pull_options *options)
+/* Which file is written into. 0, or -EINVAL with a sentence. */
+static int commit_find_base(const struct commit_line *line, struct commit *c)
 {
+	struct bpull_error *error = &c->image.error;
 	int base = line->base ? chain_files_find(&c->files, line->base) : 1;
 
-	if (c->files.n < 2) {
-		say_error("'%s' has no backing file: there is nothing to commit into",
-			  c->image.path);
-		return EXIT_CODE_FAILED;
+	if (c->files.n > 1 && base > 0) {
+		c->base = (unsigned)base;
+		return 0;
 	}
-	if (!base) {
-		say_error("'%s' is the image itself: name a file below it", line->base);
-		return EXIT_CODE_FAILED;
-	}
-	if (base < 0) {
-		say_error("'%s' is no file of the chain of '%s'", line->base, c->image.path);
-		say_hint("'blockpull info --chain' lists them");
-		return EXIT_CODE_FAILED;
-	}
-	c->base = (unsigned)base;
-	return commit_images(c, options);
+	error->code = -EINVAL;
+	if (c->files.n < 2)
+		snprintf(error->message, sizeof(error->message),
+			 "'%s' has no backing file: there is nothing to commit into",
+			 c->image.path);
+	else if (!base)
+		snprintf(error->message, sizeof(error->message),
+			 "'%s' is the image itself: name a file below it", line->base);
+	else
+		snprintf(error->message, sizeof(error->message),
+			 "'%s' is no file of the chain of '%s'; see blockpull info --chain",
+			 line->base, c->image.path);
+	return -EINVAL;
 }
 
 static int commit_run(struct command_line *line)
@@ -105,9 +109,17 @@ static int commit_run(struct command_line *line)
 			    .keeps = commit->keeps,
 			    .base_is_mine = commit->base_is_mine };
 	int rc = chain_files_open(&c.files, line->words[0], &line->chain.disk, &c.image.error);
-	int code = rc ? say_failed(&c.image.error, rc)
-		      : commit_with_files(commit, &c, &commit->options);
+	int code;
 
+	if (!rc)
+		rc = commit_find_base(commit, &c);
+	if (rc) {
+		code = say_failed(&c.image.error, rc);
+		if (line->json)
+			commit_json_failed(&c, code);
+	} else {
+		code = commit_images(&c, &commit->options);
+	}
 	chain_files_free(&c.files);
 	others_free(&c.others);
 	dropped_forget(&c.image);

@@ -309,7 +309,13 @@ static void compact_json_without_job(struct compact *c, const char *status, int 
 	c->image.kind = &compact_kind;
 	c->image.status = status;
 	c->image.code = code;
+	c->image.virtual_size = c->files.n ? c->files.list[0].virtual_size : 0;
 	pull_image_json(&c->image, NULL, NULL);
+}
+
+void compact_json_failed(struct compact *c, int code)
+{
+	compact_json_without_job(c, "failed", code);
 }
 
 void compact_json_nothing(struct compact *c)

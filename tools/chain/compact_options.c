@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The command line of blockpull compact, and the stretch of the chain that it means. */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,15 +120,26 @@ static int compact_check(struct command_line *line)
 	return pull_options_finish(&compact->options);
 }
 
-static int compact_say_none(const char *name, const char *image)
+static int compact_fail(struct compact_line *line, struct compact *c, int rc)
 {
-	say_error("'%s' is no file of the chain of '%s'", name, image);
-	say_hint("'blockpull info --chain' lists them");
-	return EXIT_CODE_FAILED;
+	int code;
+
+	c->image.error.code = rc;
+	code = say_failed(&c->image.error, rc);
+	if (line->options.line.json)
+		compact_json_failed(c, code);
+	return code;
+}
+
+static int compact_say_none(struct compact_line *line, struct compact *c, const char *name)
+{
+	snprintf(c->image.error.message, sizeof(c->image.error.message),
+		 "'%s' is no file of the chain of '%s'; see blockpull info --chain", name, c->path);
+	return compact_fail(line, c, -EINVAL);
 }
 
 /* Finds the stretch. 0: *found says whether there is one; else an exit code. */
-static int compact_find_stretch(const struct compact_line *line, struct compact *c, bool *found)
+static int compact_find_stretch(struct compact_line *line, struct compact *c, bool *found)
 {
 	int top, bottom;
 
@@ -138,7 +151,7 @@ static int compact_find_stretch(const struct compact_line *line, struct compact 
 	top = chain_files_find(&c->files, line->from);
 	bottom = chain_files_find(&c->files, line->to);
 	if (top < 0 || bottom < 0)
-		return compact_say_none(top < 0 ? line->from : line->to, c->path);
+		return compact_say_none(line, c, top < 0 ? line->from : line->to);
 	if (top >= bottom)
 		return say_usage("compact", "--to: '%s' must lie below '%s' in the chain", line->to,
 				 line->from);
@@ -153,8 +166,9 @@ static int compact_say_nothing(struct compact_line *line, struct compact *c)
 	int rc = chain_files_sync(&c->files, &name);
 
 	if (rc) {
-		say_error("'%s' can't be made durable: %s", name, strerror(-rc));
-		return EXIT_CODE_FAILED;
+		snprintf(c->image.error.message, sizeof(c->image.error.message),
+			 "'%s' can't be made durable: %s", name, strerror(-rc));
+		return compact_fail(line, c, rc);
 	}
 	if (!line->options.line.quiet && !line->options.line.json)
 		say_note("%s: its chain has %u %s; there is nothing to compact", c->path,
@@ -182,7 +196,7 @@ static int compact_run(struct command_line *line)
 
 	c.image.error = (struct bpull_error){ 0 };
 	rc = chain_files_open(&c.files, c.path, &line->chain.disk, &c.image.error);
-	code = rc ? say_failed(&c.image.error, rc) : compact_with_files(compact, &c);
+	code = rc ? compact_fail(compact, &c, rc) : compact_with_files(compact, &c);
 	chain_files_free(&c.files);
 	others_free(&c.others);
 	dropped_forget(&c.image);

@@ -239,8 +239,11 @@ def refusals(d):
                             (FAILED, ['itself'], ['--base', paths[0], paths[0]]), (USAGE, ['name'], []),
                             (FAILED, ['no backing file'], ['-f', 'raw', paths[2]]),
                             (REFUSED, ['--allow-backing'], ['--allow-backing=none', paths[0]])):
-        for dry in [], ['-n']:
-            refused(rc, words, 'commit', *dry, *args)
+        for dry in [], ['-n'], ['--json']:
+            result = refused(rc, words, 'commit', *dry, *args)
+        if rc != USAGE:
+            line = result.json()
+            same((line['status'], line['exit-code'], 'copied' in line['bytes']), ('failed', rc, True), 'the JSON line')
     before.verify('although it was refused')
 
 

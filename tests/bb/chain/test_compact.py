@@ -82,6 +82,7 @@ def keep(d):
         before = names_of_chain(paths[0])
         line = bp('compact', '--json', '--keep', n, paths[0]).json()
         same(names_of_chain(paths[0]), wanted.split(), f'the chain after --keep {n}')
+        same(line['virtual-size'], bp('info', '--json', paths[0]).json()['virtual-size'], f'virtual-size, --keep {n}')
         same(sorted(os.path.basename(p) for p in line['dropped']), sorted(set(before) - set(wanted.split())), 'dropped')
         heads.judge(f'after --keep {n}')
     check('nothing to compact' in bp('compact', '--keep', 1, paths[0]).err, 'it does not say that there is nothing to do')
@@ -220,6 +221,9 @@ def refusals(d):
             (REFUSED, ['--allow-backing'], ['--keep', 2, '--allow-backing=none'])):
         for dry in [], ['-n']:
             refused(rc, words, 'compact', *dry, *args, image)
+        if rc != harness.USAGE:
+            line = refused(rc, words, 'compact', '--json', *args, image).json()
+            same((line['status'], line['exit-code']), ('failed', rc), 'the JSON line')
     before.verify('although it was refused')
 
 
