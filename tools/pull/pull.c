@@ -359,7 +359,8 @@ static int pull_run(struct pull *pull)
 		return EXIT_CODE_FAILED;
 	}
 	pull->bases->expects.stops = stop_signal;
-	code = host_budget_open(pull->options.host_budget, &pull->options.engine, &pull->budget);
+	code = host_budget_open(pull->options.dry_run ? NULL : pull->options.host_budget,
+				&pull->options.engine, &pull->budget);
 	if (code)
 		return code;
 	rc = bpull_engine_open(&pull->options.engine, &pull->engine, &error);

@@ -180,6 +180,8 @@ def refused(d):
         result = bp('pull', f'--host-budget={value}', top, rc=None)
         check(result.rc not in (DONE, harness.USAGE) and words in result.err and '--host-budget' in result.err, f'{value}: {result}')
     same(open(f'{d}/text', encoding='ascii').read(), 'my notes', 'the file')
+    bp('pull', '--dry-run', f'--host-budget={d}/dry:16M', top)
+    check(not os.path.exists(f'{d}/dry'), 'a dry run has made a budget')
     bp('pull', f'--host-budget={d}/budget:0', top)
 
 
