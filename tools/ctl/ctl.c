@@ -242,6 +242,8 @@ static int ctl_take_value(struct ctl_line *ctl, const char *text)
 	const char *name = ctl_verbs[ctl->verb].word;
 	int code;
 
+	if (ctl->verb == CTL_SNAPSHOT && !*text)
+		return say_usage("ctl", "snapshot: the new image's name is missing");
 	if (ctl->verb == CTL_SNAPSHOT) {
 		ctl->file = ctl_chain_absolute(text, false);
 		return ctl->file ? 0 : EXIT_CODE_FAILED;
@@ -254,14 +256,31 @@ static int ctl_take_value(struct ctl_line *ctl, const char *text)
 		return code;
 	}
 	ctl->is_more = ctl->verb == CTL_RESIZE && *text == '+';
-	return options_size("ctl", name, text + ctl->is_more,
+	code = options_size("ctl", name, text + ctl->is_more,
 			    ctl->verb == CTL_RESIZE ? SIZE_BYTES : SIZE_RATE, &ctl->number);
+	if (!code && ctl->number > INT64_MAX)
+		code = say_usage("ctl", "%s: '%s' is refused: it is too large", name, text);
+	return code;
+}
+
+/* No option is ignored by a verb that has no use for it. */
+static int ctl_check_options(const struct ctl_line *ctl)
+{
+	if ((ctl->base || ctl->verifies) && ctl->verb != CTL_COMMIT)
+		return say_usage("ctl", "--%s has no meaning but with commit",
+				 ctl->base ? "base" : "verify");
+	if (ctl->line.json && !ctl_deeds[ctl->verb].run)
+		return say_usage("ctl", "--json has no meaning but with info and wait");
+	if (ctl->base && !*ctl->base)
+		return say_usage("ctl", "--base: a file's name is missing");
+	return 0;
 }
 
 static int ctl_check(struct command_line *line)
 {
 	struct ctl_line *ctl = (struct ctl_line *)line;
 	bool takes_one;
+	int code;
 
 	if (line->n_words < 2)
 		return say_usage("ctl", "a verb is missing");
@@ -274,9 +293,9 @@ static int ctl_check(struct command_line *line)
 		return say_usage("ctl", "%s",
 				 takes_one ? ctl_deeds[ctl->verb].takes
 					   : "more than a socket and a verb");
-	if ((ctl->base || ctl->verifies) && ctl->verb != CTL_COMMIT)
-		return say_usage("ctl", "--%s has no meaning but with commit",
-				 ctl->base ? "base" : "verify");
+	code = ctl_check_options(ctl);
+	if (code)
+		return code;
 	if (ctl->base)
 		ctl->file = ctl_chain_absolute(ctl->base, true);
 	if (ctl->base && !ctl->file)

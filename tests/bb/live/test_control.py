@@ -355,6 +355,10 @@ def usage(d):
     refused(USAGE, ['--control'], 'pull', '--manual-finalize', top)
     refused(USAGE, ['one image'], 'pull', '--control', f'{d}/s', top, top)
     refused(USAGE, ['--on-error'], 'pull', '--on-error=ignore', top)
+    for words, args in ((['--json', 'info and wait'], ('--json', f'{d}/s', 'pause')), (['--base', 'name is missing'], ('--base=', f'{d}/s', 'commit')),
+                        (['name is missing'], (f'{d}/s', 'snapshot', '')), (["'8E'", 'too large'], (f'{d}/s', 'speed', '8E')),
+                        (['too large'], (f'{d}/s', 'resize', '8E'))):
+        refused(USAGE, words, 'ctl', *args)
 
 
 if __name__ == '__main__':
