@@ -136,6 +136,9 @@ static struct json_object *job_verbs_set_rates(struct control_target *target,
 	if (!refusal)
 		refusal = job_verbs_take_rate(args, "guest-p99-us", 1000, BPULL_JOB_RATE_GUEST_P99,
 					      &rates.which, &rates.guest_p99_ns);
+	if (!refusal && rates.guest_p99_ns && !target->stays)
+		refusal = control_refuse("GenericError", "The disk is not served here: it has no "
+							 "guest that the job could give way to");
 	if (refusal)
 		return refusal;
 	info = control_job_info(target, job);
