@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tools/clock/monotonic.h"
 #include "tools/pull/metrics_text.h"
@@ -137,8 +138,9 @@ struct metrics *metrics_open(const char *path, const struct pull_image *images, 
 	metrics->n_rows = n_images;
 	metrics->rows = calloc(n_images, sizeof(*metrics->rows));
 	metrics->past = calloc(n_images, sizeof(*metrics->past));
-	if (asprintf(&metrics->temp_path, "%s.tmp", path) < 0)
-		metrics->temp_path = NULL;
+	metrics->temp_path = text_file_temp(path);
+	if (metrics->temp_path)
+		unlink(metrics->temp_path); /* a killed command's: metrics_file_check() looked */
 	is_short = !metrics->rows || !metrics->past || !metrics->temp_path;
 	for (unsigned i = 0; metrics->rows && i < n_images; i++) {
 		metrics->rows[i].image = &images[i];

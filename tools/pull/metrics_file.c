@@ -1,10 +1,38 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "tools/pull/metrics_file.h"
 
+#include <stdbool.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "tools/cli/say.h"
+#include "tools/words/exit_code.h"
 #include "tools/words/text_file.h"
+
+static bool metrics_file_is_ours(const char *path, const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && text_file_begins(path, METRICS_FILE_MAGIC) == 1;
+}
+
+/* The name that the file has before it takes its own. */
+static int metrics_file_check_temp(const char *path)
+{
+	char *temp_path = text_file_temp(path);
+	struct stat st;
+	int code = 0;
+
+	if (!temp_path) {
+		say_error("out of memory");
+		return EXIT_CODE_FAILED;
+	}
+	if (!lstat(temp_path, &st) && !metrics_file_is_ours(temp_path, &st))
+		code = say_usage("pull",
+				 "--metrics-file: '%s' is written as '%s' first, and that holds "
+				 "something else than metrics of blockpull",
+				 path, temp_path);
+	free(temp_path);
+	return code;
+}
 
 int metrics_file_check(const char *path)
 {
@@ -13,16 +41,16 @@ int metrics_file_check(const char *path)
 	if (!*path)
 		return say_usage("pull", "--metrics-file: a name is missing");
 	if (lstat(path, &st))
-		return 0;
+		return metrics_file_check_temp(path);
 	if (!S_ISREG(st.st_mode))
 		return say_usage("pull",
 				 "--metrics-file: '%s' is no regular file, and would be "
 				 "replaced by one",
 				 path);
-	if (text_file_begins(path, METRICS_FILE_MAGIC) <= 0)
+	if (!metrics_file_is_ours(path, &st))
 		return say_usage("pull",
 				 "--metrics-file: '%s' holds something else than metrics "
 				 "of blockpull, and would be replaced",
 				 path);
-	return 0;
+	return metrics_file_check_temp(path);
 }

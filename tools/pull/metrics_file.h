@@ -5,8 +5,8 @@
 
 #define METRICS_FILE_MAGIC "# HELP blockpull_" /* how a file of ours begins */
 
-/* 0: the path may be replaced, as it has no file, an empty one or one of ours. Else an exit code,
- * after saying what is wrong. */
+/* 0: the path may be replaced, as it has no file, an empty one or one of ours, and so may the name
+ * that the file has first. Else an exit code, after saying what is wrong. */
 int metrics_file_check(const char *path);
 
 #endif

@@ -50,6 +50,23 @@ int trace_load(const char *path, struct trace *trace, char why[TRACE_WHY_CAP])
 	return rc;
 }
 
+/* The name that the trace has before it takes its own. A trace there is what a kill left. */
+static int trace_file_check_temp(const char *path, const char *temp, char *why)
+{
+	struct stat st;
+
+	if (lstat(temp, &st))
+		return 0; /* what is wrong with its directory is said of the trace */
+	if (S_ISREG(st.st_mode) && text_file_begins(temp, TRACE_MAGIC) == 1)
+		return unlink(temp) ? trace_file_complain(temp, -errno, "it can't be removed", why)
+				    : 0;
+	snprintf(
+		why, TRACE_WHY_CAP,
+		"%.200s: it is written as %.200s first, and that holds something else than a trace",
+		path, temp);
+	return -EINVAL;
+}
+
 /* A trace by its first line, or nothing yet. */
 static int trace_file_check(const char *path, char *why)
 {
@@ -78,14 +95,15 @@ int trace_file_open(struct trace_file *file, const char *path, char why[TRACE_WH
 	int rc;
 
 	*file = (struct trace_file){ .path = strdup(path), .dir_fd = -1 };
-	if (asprintf(&file->temp, "%s.tmp", path) < 0)
-		file->temp = NULL;
+	file->temp = text_file_temp(path);
 	if (!copy || !file->path || !file->temp)
 		rc = trace_file_complain(path, -ENOMEM, "it can't be made", why);
 	else if (!*path)
 		rc = trace_file_complain("trace", -EINVAL, "the name of a file is missing", why);
 	else
 		rc = trace_file_check(path, why);
+	if (!rc)
+		rc = trace_file_check_temp(path, file->temp, why);
 	if (!rc) {
 		const char *dir = dirname(copy);
 

@@ -48,12 +48,18 @@ static int fill(int fd, const char *text, size_t len, bool is_durable)
 	return rc;
 }
 
+char *text_file_temp(const char *path)
+{
+	char *temp_path;
+
+	return asprintf(&temp_path, "%s.tmp", path) < 0 ? NULL : temp_path;
+}
+
 int text_file_replace(const char *path, const char *temp_path, const char *text, size_t len,
 		      bool is_durable)
 {
 	int fd, rc;
 
-	unlink(temp_path); /* what a killed process left */
 	/* The sandbox knows these flags, and no others (tools/cli/sandbox.c). */
 	fd = open(temp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0)

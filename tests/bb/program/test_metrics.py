@@ -163,7 +163,7 @@ def killed(d):
         if os.path.exists(f'{d}/{FILE}'):
             prometheus.read(f'{d}/{FILE}')
     with open(f'{d}/{FILE}.tmp', 'w', encoding='ascii') as file:
-        file.write('half of')
+        file.write('# HELP blockpull_build_info The ver')
     bp('pull', '--metrics-file', f'{d}/{FILE}', top)
     same(value(prometheus.read(f'{d}/{FILE}'), 'blockpull_images', state='done'), 1, 'done')
     only_file(d)
@@ -179,9 +179,6 @@ def unwritable(d):
     top = chain(d)
     warned(bp('pull', '--metrics-file', f'{d}/no/such/{FILE}', top))
     images.judge_pulled(top, 'qcow2', f'{d}/base.img')
-    os.mkdir(f'{d}/{FILE}.tmp')
-    warned(bp('pull', '--metrics-file', f'{d}/{FILE}', chain(d, name='second')))
-    check(not os.path.exists(f'{d}/{FILE}'), 'from where?')
 
 
 @case('a directory that goes away meanwhile is one warning')
@@ -245,6 +242,20 @@ def nothing_else(d):
     bp('pull', '--metrics-file', f'{d}/{FILE}', top)
     bp('pull', '--metrics-file', f'{d}/{FILE}', top)
     prometheus.read(f'{d}/{FILE}')
+
+
+@case('what has the name under which it is written first stays')
+def nothing_else_first(d):
+    """FILE.tmp may be an image, also the one that is pulled."""
+    chain(d)
+    tops = [chain(d, name=f'{name}.tmp') for name in ('one', 'two')]
+    os.symlink('base.img', f'{d}/link.tmp')
+    os.mkdir(f'{d}/dir.tmp')
+    before = Untouched(*tops)
+    for name in 'one', 'two', 'link', 'dir':
+        refused(USAGE, ['--metrics-file', f'{name}.tmp'], 'pull', f'--metrics-file={d}/{name}', tops[0])
+    before.verify('although it was refused')
+    check(os.path.islink(f'{d}/link.tmp'), 'the link is gone')
 
 
 @case('a dry run writes none')

@@ -142,8 +142,8 @@ Test(trace_record, a_file_is_replaced_by_a_whole_one)
 	struct trace_file file;
 	char why[TRACE_WHY_CAP];
 
+	scratch_file("t.tmp", "blockpull trace 1\n0 5", 21); /* left by a kill */
 	cr_assert_eq(trace_file_open(&file, scratch("t"), why), 0, "%s", why);
-	scratch_file("t.tmp", "left by a kill", 14);
 	cr_assert_eq(trace_file_save(&file, &first), 0);
 	cr_assert_eq(trace_file_save(&file, &second), 0);
 	trace_file_close(&file);
@@ -170,6 +170,20 @@ Test(trace_record, what_is_no_trace_is_not_replaced)
 	cr_assert_eq(trace_file_open(&file, "", why), -EINVAL);
 	scratch_file("empty", "", 0);
 	cr_assert_eq(trace_file_open(&file, scratch("empty"), why), 0, "%s", why);
+	trace_file_close(&file);
+}
+
+Test(trace_record, what_has_the_name_that_it_has_first_stays)
+{
+	struct trace_file file;
+	char why[TRACE_WHY_CAP];
+
+	scratch_file("t.tmp", "QFI\xfb and more than a line of it", 30);
+	cr_assert_eq(trace_file_open(&file, scratch("t"), why), -EINVAL);
+	cr_assert(strstr(why, "t.tmp"), "%s", why);
+	cr_assert_eq(access(scratch("t.tmp"), F_OK), 0);
+	scratch_file("t.tmp", "", 0);
+	cr_assert_eq(trace_file_open(&file, scratch("t"), why), 0, "%s", why);
 	trace_file_close(&file);
 }
 
