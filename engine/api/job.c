@@ -166,7 +166,7 @@ static int check_worker(struct bpull_disk *worker, const struct bpull_job_option
 	struct target target = { 0 };
 	int rc = refuse_job_on(worker, o, place, false, &target, err);
 
-	if (!rc && (!refuse_is_idle(worker, target.pull_to) || worker->nodes.of))
+	if (!rc)
 		rc = refuse_user(worker, place, err);
 	if (!rc) {
 		/* No job runs whose target this could be. */

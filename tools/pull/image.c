@@ -179,7 +179,7 @@ static int pull_plan_check(struct pull_image *image, const struct bpull_disk_opt
 	if (rc)
 		return rc;
 	rc = bpull_info_layer(info, 0, &top);
-	if (!rc && image->depth > 1 && top.unwritable) {
+	if (!rc && top.unwritable) {
 		rc = top.corrupt ? -EUCLEAN : -ENOTSUP;
 		snprintf(image->error.message, sizeof(image->error.message),
 			 "'%s' can't be pulled into: %s", image->path, top.unwritable);

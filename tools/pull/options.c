@@ -144,7 +144,7 @@ const struct options_word pull_progress_words[] = {
 	{ NULL, 0 },
 };
 
-/* What a pull can write into; of others it says so when it opens them. */
+/* What a pull can write into. */
 static const struct options_word pull_formats[] = {
 	{ "qcow2", BPULL_FORMAT_QCOW2 },
 	{ "qed", BPULL_FORMAT_QED },
@@ -185,6 +185,15 @@ static int pull_take_jobs(struct pull_options *options, const char *text)
 				 PULL_JOBS_MAX);
 	options->n_jobs = n_jobs;
 	return 0;
+}
+
+static int pull_take_format(struct pull_options *options, const char *text)
+{
+	int value = 0;
+	int code = options_word("pull", "--format", text, pull_formats, &value);
+
+	options->line.chain.disk.format = value;
+	return code;
 }
 
 static int pull_take_io(struct pull_options *options, const char *text)
@@ -283,6 +292,7 @@ static int pull_take(struct command_line *line, int option, char *text)
 	if (code >= 0)
 		return code;
 	switch (option) {
+	case 'f': return pull_take_format(options, text);
 	case PULL_BASE: options->job.base = text; return 0;
 	case PULL_CONTROL: options->control = text; return 0;
 	case PULL_FIRST: return pull_take_first(options, text);

@@ -140,6 +140,10 @@ def may_not_write(d, name):
     same(harness.run(*command, 'measure', f'{d}/top').rc, 0, 'measure')
     os.chmod(f'{d}/{name}', 0o666)
     bp('pull', '-n', f'{d}/top')
+    bp('pull', f'{d}/top')
+    os.chmod(f'{d}/{name}', 0o444)
+    for option in '-n', '-q':
+        same(harness.run(*command, 'pull', option, f'{d}/top').rc, FAILED, f'pull {option} of one that is finished')
 
 
 @case('an image that is marked immutable', 'i')

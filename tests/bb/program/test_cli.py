@@ -98,6 +98,7 @@ def typos(d):
             (['image'], ['pull']), (['image'], ['info']), (['--bandwidth'], ['pull', top, '--bandwidth']),
             (['--holes'], ['pull', '--holes=maybe', top]),
             (['--backing-format'], ['pull', '--backing-format=vmdk', top]),
+            (['raw', 'qcow2, qed'], ['pull', '--format=raw', top]),
             (['--frobnicate'], ['pull', '--frobnicate', top]), (['-f'], ['create', top, '1M'])):
         result = bp(*args, rc=USAGE)
         for word in words:
@@ -349,10 +350,15 @@ def dry_run(d):
     before.verify('by --dry-run')
     check('top.img' in result.out + result.err, f'not a word: {result}')
     refused(FAILED, ['gone.img'], 'pull', '--dry-run', f'{d}/gone.img')
-    images.patch(top, 79, b'\x02')  # marked corrupt
-    before = Untouched(top, f'{d}/base.img')
-    refused(harness.CORRUPT, ['corrupt'], 'pull', '--dry-run', top)
-    before.verify('by --dry-run')
+    alone = f'{d}/alone.img'
+    qemu_img('create', '-q', '-f', 'qcow2', alone, '4M')
+    for image in top, alone:
+        images.patch(image, 79, b'\x02')  # marked corrupt
+        before = Untouched(image, f'{d}/base.img')
+        refused(harness.CORRUPT, ['corrupt'], 'pull', '--dry-run', image)
+        before.verify('by --dry-run')
+    for option in '--dry-run', '-q':
+        refused(harness.REFUSED, ['raw'], 'pull', option, f'{d}/base.img')
 
 
 # ---- Memory -------------------------------------------------------------------------------------
