@@ -34,7 +34,7 @@ static void main_usage(FILE *out)
 		fprintf(out, "  %-8s %s\n", commands_all[i]->name, commands_all[i]->summary);
 	fputs("\n"
 	      "Options:\n"
-	      "  -h, --help     this text; behind a command, its own\n"
+	      "  -h, --help     this text; beside a command, its own\n"
 	      "  -V, --version  the version, the ways of I/O and the features\n"
 	      "\n"
 	      "Exit codes: 0 done, 1 failed, 2 usage, 3 in use, 4 corrupt, 5 leaks (check)\n"
@@ -78,18 +78,24 @@ static int main_help(int argc, char **argv)
 	return EXIT_CODE_DONE;
 }
 
-static int main_global_option(const char *option)
+static int main_version(int argc, char **argv)
 {
+	if (argc > 1)
+		return say_usage(NULL, "%s: '%s' is one word too many", argv[0], argv[1]);
+	version_print();
+	return EXIT_CODE_DONE;
+}
+
+/* argv begins with the option. */
+static int main_global_option(int argc, char **argv)
+{
+	const char *option = argv[0];
 	struct suggest suggest = { 0 };
 
-	if (!strcmp(option, "-h") || !strcmp(option, "--help")) {
-		main_usage(stdout);
-		return EXIT_CODE_DONE;
-	}
-	if (!strcmp(option, "-V") || !strcmp(option, "--version")) {
-		version_print();
-		return EXIT_CODE_DONE;
-	}
+	if (!strcmp(option, "-h") || !strcmp(option, "--help"))
+		return main_help(argc, argv);
+	if (!strcmp(option, "-V") || !strcmp(option, "--version"))
+		return main_version(argc, argv);
 	for (const struct option *row = commands_options; row->name; row++)
 		suggest_offer(&suggest, option + strspn(option, "-"), row->name);
 	if (suggest.best)
@@ -120,7 +126,7 @@ static int main_run(int argc, char **argv)
 		return EXIT_CODE_USAGE;
 	}
 	if (argv[1][0] == '-')
-		return main_global_option(argv[1]);
+		return main_global_option(argc - 1, argv + 1);
 	command = main_find(argv[1]);
 	if (!command)
 		return EXIT_CODE_USAGE;

@@ -52,7 +52,9 @@ def help_verb(d):
     same(bp('help').out, bp('--help').out, 'help')
     for verb in verbs[:-1]:
         same(bp('help', verb).out, bp(verb, '--help').out, f'help {verb}')
-    for args, word in ((['help', 'flaten'], "'flatten'"), (['help', '--jobs'], '--jobs'), (['help', 'pull', 'info'], 'one')):
+    same(bp('--help', 'pull').out, bp('help', 'pull').out, '--help pull')
+    for args, word in ((['help', 'flaten'], "'flatten'"), (['--version', 'pull'], "'pull'"), (['--help', 'pul'], "'pull'"),
+                       (['help', '--jobs'], '--jobs'), (['help', 'pull', 'info'], 'one')):
         result = bp(*args, rc=USAGE)
         check(word in result.err and not result.out, str(result))
     check("'--version'" in bp('--versoin', rc=USAGE).err, 'no hint to --version')
