@@ -99,7 +99,7 @@ static int resize_run(struct command_line *line)
 	o->opened = resize_opened;
 	if (!rc)
 		rc = bpull_disk_open(engine, line->words[0], o, &disk, &error);
-	needs_format = rc == -EINVAL && !o->format;
+	needs_format = rc == -EINVAL && !error.remedy && !o->format;
 	if (!rc)
 		rc = fd_map_judge(o, &error);
 	if (!rc && bpull_disk_warning(disk))

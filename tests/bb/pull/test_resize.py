@@ -115,7 +115,10 @@ def data_file(d):
 def raw(d):
     with open(f'{d}/raw', 'wb') as file:
         file.write(b'x' * MIB)
-    check(bp('resize', f'{d}/raw', '2M', rc=None).rc != DONE, 'raw was resized unasked')
+    said = bp('resize', f'{d}/raw', '2M', rc=None)
+    check(said.rc != DONE and '--format=raw' in said.err, f'raw was resized unasked: {said}')
+    said = bp('resize', '--backing-format=none=raw', overlay(f'{d}/top', 'raw'), '2M', rc=None)
+    check("'none'" in said.err and '--format=raw' not in said.err, f'advice for another error: {said}')
     same(os.path.getsize(f'{d}/raw'), MIB, 'size')
     bp('resize', '-q', '-f', 'raw', f'{d}/raw', '+1M')
     with open(f'{d}/raw', 'rb') as file:
