@@ -84,8 +84,8 @@ static void trace_say_table(const struct trace *trace)
 		say_data("%14.6f  %20" PRIu64 "  %20" PRIu64 "\n", (double)range->us / 1e6,
 			 range->off, range->len);
 	}
-	say_data("%zu ranges, %s, in %.3f s\n", trace->n, size_text(trace_len(trace), size),
-		 (double)last_us / 1e6);
+	say_data("%zu %s, %s, in %.3f s\n", trace->n, trace->n == 1 ? "range" : "ranges",
+		 size_text(trace_len(trace), size), (double)last_us / 1e6);
 }
 
 static int trace_write(const struct trace *trace, struct trace_file *file)
@@ -186,6 +186,8 @@ static int trace_check(struct command_line *line)
 		return say_usage("trace", "a trace's name is missing");
 	if (trace_verbs[t->verb].value && line->n_words > 2)
 		return say_usage("trace", "show has one trace");
+	if (t->output && !*t->output)
+		return say_usage("trace", "--output: a file's name is missing");
 	if (trace_verbs[t->verb].value && t->output)
 		return say_usage("trace", "--output goes with merge");
 	if (!trace_verbs[t->verb].value && t->svg)

@@ -429,6 +429,7 @@ def written(d):
     trace(f'{d}/a', (0, 10), (100, 10))
     trace(f'{d}/b', (5, 10))
     refused(USAGE, ['base.img'], 'trace', 'merge', f'--output={d}/base.img', f'{d}/a')
+    refused(USAGE, ['--output'], 'trace', 'merge', '--output=', f'{d}/a')
     qemu_img('create', '-q', '-f', 'qcow2', '-b', 'base.img', '-F', 'raw', f'{d}/top')
     top = f'{d}/top'
     result = bp('serve', f'--trace={d}/base.img', f'--socket-path={d}/s', top, rc=None)
