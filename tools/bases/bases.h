@@ -30,6 +30,7 @@
 struct bases {
 	const char **allow, **map; /* owned lists */
 	size_t n_allow, n_map;
+	bool opens_none; /* no backing file is opened, so no mapped name is asked for */
 	uint32_t open_timeout_s, remote_timeout_s, guest_timeout_s; /* 0: not said */
 	struct expectations expects;
 	const char *tls_certificates, *tls_psk_file, *tls_user; /* or NULL */

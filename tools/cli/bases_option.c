@@ -40,7 +40,7 @@ void bases_option_seal(void *opaque)
 	size_t at = 0;
 
 	bases_seal(bases);
-	while ((name = bases_unused_map(bases, &at)))
+	while (!bases->opens_none && (name = bases_unused_map(bases, &at)))
 		say_note("warning: --map-backing: no image names '%s'; see blockpull info --chain",
 			 name);
 }

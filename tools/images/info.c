@@ -335,6 +335,7 @@ static int info_check(struct command_line *line)
 
 	if (!info->whole_chain)
 		line->chain.disk.flags |= BPULL_DISK_NO_BACKING;
+	line->chain.bases.opens_none = !info->whole_chain;
 	if (!info->whole_chain && line->chain.formats.n)
 		return say_usage("info", "--backing-format FILE=FMT needs --chain: without it no "
 					 "backing file is opened");

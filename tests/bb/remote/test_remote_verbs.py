@@ -233,7 +233,8 @@ def mapped(d):
         refused(REFUSED, ['--map-backing'], 'info', '--chain', top)
         words = '--map-backing', f'{quoted}={target}', top
         for more in [], ['--chain']:
-            check(f'backing file is mapped to: {target}\n' in bp('info', *more, *words).out, f'{target} is not named')
+            told = bp('info', *more, *words)
+            check(f'backing file is mapped to: {target}\n' in told.out and not told.err, f'{target} is not named: {told}')
         layers = bp('info', '--chain', '--json', *words).json()
         same([layer.get('backing-mapped-to') for layer in layers], [target, None], 'as JSON')
         check('mapped' not in bp('info', '--map-backing', f'{quoted}0={target}', top).out, 'another name is mapped')
