@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "engine/api/options/args.h"
-#include "engine/api/options/structs.h"
+#include "engine/api/options/job_options.h"
 #include "engine/api/place.h"
 #include "engine/api/refuse.h"
 #include "engine/api/rest.h"
@@ -44,10 +44,6 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-
-#define KNOWN_FLAGS                                                              \
-	(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY | \
-	 BPULL_JOB_ACCEPT_MIXED | BPULL_JOB_KEEP)
 
 static bool is_running(struct bpull_disk *disk)
 {
@@ -130,16 +126,6 @@ static int look_ahead(struct bpull_disk *worker, const struct bpull_job_options 
 	return refuse_image(worker, o, place, is_start, err);
 }
 
-static bool import(struct bpull_job_options *o, const struct bpull_job_options *options)
-{
-	return options_import(o, sizeof(*o), options) && !(o->flags & ~KNOWN_FLAGS) &&
-	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_IGNORE &&
-	       o->guest_share <= 100 && o->copy <= BPULL_COPY_READ &&
-	       (o->compression || !o->compression_level) && copy_first_is_sound(o) &&
-	       (o->type == BPULL_JOB_TYPE_UNKNOWN || o->type == BPULL_JOB_TYPE_PULL ||
-		o->type == BPULL_JOB_TYPE_COMMIT);
-}
-
 /* The common beginning of a dry run and a start. After 0, end_starting() must follow. */
 static int begin_call(struct bpull_disk *disk, const struct bpull_job_options *options,
 		      struct bpull_job_options *o, struct engine_yields *yields,
@@ -148,8 +134,8 @@ static int begin_call(struct bpull_disk *disk, const struct bpull_job_options *o
 	error_begin(error);
 	if (is_missing(disk, "disk", error))
 		return -EINVAL;
-	if (!import(o, options))
-		return error_fill(error, -EINVAL, "unknown job options");
+	if (job_options_take(options, o, error))
+		return -EINVAL;
 	switch (begin_starting(disk, yields)) {
 	case 0: return 0;
 	case -EPERM: return error_fill(error, -EPERM, "the disk is inactive: activate it first");

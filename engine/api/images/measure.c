@@ -6,6 +6,7 @@
 
 #include "engine/api/images/offline_chain.h"
 #include "engine/api/options/args.h"
+#include "engine/api/options/job_options.h"
 #include "engine/api/options/options.h"
 #include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
@@ -112,10 +113,9 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	rc = options_take(OPEN_MEASURE, options, &o, error);
 	if (rc)
 		return rc;
-	if (!options_import(&j, sizeof(j), job) || j.compression > BPULL_COMPRESSION_ZSTD ||
-	    (j.type != BPULL_JOB_TYPE_UNKNOWN && j.type != BPULL_JOB_TYPE_PULL &&
-	     j.type != BPULL_JOB_TYPE_COMMIT))
-		return error_fill(error, -EINVAL, "unknown job options");
+	rc = job_options_take(job, &j, error);
+	if (rc)
+		return rc;
 	o.flags = (o.flags | BPULL_DISK_READ_ONLY) & ~(uint32_t)BPULL_DISK_DIRECT;
 	rc = offline_chain_open(&look, path, &o, LOOK_AT_CHAIN, &err);
 	if (rc)

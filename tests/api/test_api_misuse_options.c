@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Options that a call does not take, or that would do nothing: it says so. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+#include "engine/blockpull.h"
+#include "tests/api/api_rig.h"
+#include "tests/support/files/scratch.h"
+
+/* -EINVAL from a question, a start and a measurement, with that word in the sentence. */
+static void refuse_job(struct bpull_disk *disk, struct bpull_job_options o, const char *word)
+{
+	struct bpull_measure measured = { .size = sizeof(measured) };
+
+	o.size = sizeof(o);
+	cr_assert_eq(bpull_job_check(disk, &o, &error), -EINVAL, "%s", word);
+	cr_assert(strstr(error.message, word), "%s", error.message);
+	cr_assert_eq(bpull_job_start(disk, &o, &error), -EINVAL, "%s", word);
+	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &o, &measured, &error), -EINVAL, "%s",
+		     word);
+	cr_assert(strstr(error.message, word), "%s", error.message);
+}
+
+Test(api_misuse, each_call_about_a_job_refuses_the_same_options_by_name)
+{
+	struct bpull_disk *disk =
+		api_rig_open("top", BPULL_DISK_FORCE_SHARE | BPULL_DISK_READ_ONLY);
+
+	refuse_job(disk, (struct bpull_job_options){ .flags = 1u << 30 }, "0x40000000");
+	refuse_job(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_IGNORE + 1 },
+		   "on_error");
+	refuse_job(disk, (struct bpull_job_options){ .guest_share = 101 }, "guest_share");
+	refuse_job(disk, (struct bpull_job_options){ .copy = BPULL_COPY_READ + 1 }, "copy");
+	refuse_job(disk, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_ACTIVE_COMMIT },
+		   "type");
+	refuse_job(disk, (struct bpull_job_options){ .compression = BPULL_COMPRESSION_ZSTD + 1 },
+		   "compression");
+	refuse_job(disk, (struct bpull_job_options){ .compression_level = 3 }, "compression_level");
+	refuse_job(disk, (struct bpull_job_options){ .n_first = 1 }, "first");
+	bpull_disk_close(disk);
+}
