@@ -180,7 +180,9 @@ static void create_warn(struct create_line *create)
  * that wait. */
 static void create_hold(void *user_data)
 {
-	(void)user_data;
+	bool *began = user_data;
+
+	*began = true;
 	stop_hold(true);
 }
 
@@ -188,14 +190,17 @@ static int create_run(struct command_line *line)
 {
 	struct create_line *create = (struct create_line *)line;
 	struct bpull_error error = { 0 };
+	bool began = false;
 	int code, rc;
 
 	create->image.options.creating = create_hold;
+	create->image.options.user_data = &began;
 	rc = bpull_create(line->words[0], &create->image.options, &error);
 	stop_hold(false);
 	if (rc) {
 		code = say_failed(&error, rc);
-		return rc == -EINVAL ? EXIT_CODE_USAGE : code; /* a value out of range */
+		/* A value out of range; before that it is the backing file that is wrong. */
+		return rc == -EINVAL && began ? EXIT_CODE_USAGE : code;
 	}
 	create_warn(create);
 	if (!line->quiet)

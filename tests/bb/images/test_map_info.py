@@ -193,6 +193,7 @@ def create_refuses(d):
         result = bp('create', *args, rc=(FAILED, harness.USAGE, harness.REFUSED))
         check(result.err.strip(), f'refused without a word: {result}')
         check(not os.path.exists(path), f'a file was left behind: {result}')
+    harness.refused(FAILED, ['base.img', 'not a qcow2'], 'create', '-f', 'qcow2', '-b', 'base.img', '-F', 'qcow2', path)
 
 
 # Clusters and tables on both sides of the border; QEMU opens no table of one cluster.
