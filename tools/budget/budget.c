@@ -104,11 +104,20 @@ static int budget_fail(char why[BUDGET_WHY_CAP], int code, const char *path, con
 	return code;
 }
 
-static int budget_open_file(const char *path, int *fd, char why[BUDGET_WHY_CAP])
+static int budget_is_new(const char *path, char why[BUDGET_WHY_CAP])
 {
+	return budget_fail(why, -ENOENT, path, "the budget is new: say its rate, as FILE:RATE");
+}
+
+/* Without a rate none is made: the name may be a slip of the pen. */
+static int budget_open_file(const char *path, bool may_make, int *fd, char why[BUDGET_WHY_CAP])
+{
+	int make = may_make ? O_CREAT : 0;
 	struct stat st;
 
-	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	*fd = open(path, O_RDWR | make | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (*fd < 0 && errno == ENOENT && !may_make)
+		return budget_is_new(path, why);
 	if (*fd < 0)
 		return budget_fail(why, -errno, path, strerror(errno));
 	if (fstat(*fd, &st))
@@ -142,10 +151,19 @@ static int budget_settle(struct budget *b, const char *path, const uint64_t *rat
 				   "it holds something else than a budget; "
 				   "name another, or one that is not there");
 	if (!rate)
-		return budget_fail(why, -ENOENT, path,
-				   "the budget is new: say its rate, as FILE:RATE");
+		return budget_is_new(path, why);
 	budget_page_begin(page, b->boot_id, *rate);
 	return 0;
+}
+
+/* Its blocks, too: a write into a hole of a mapped file is SIGBUS where the file system is full. */
+static int budget_give_room(int fd)
+{
+	int rc = posix_fallocate(fd, 0, FILE_LEN);
+
+	if (rc == EOPNOTSUPP || rc == EINVAL) /* not every C library does it another way then */
+		return ftruncate(fd, FILE_LEN) ? -errno : 0;
+	return -rc;
 }
 
 static int budget_map(struct budget *b, const char *path, const uint64_t *rate,
@@ -160,7 +178,7 @@ static int budget_map(struct budget *b, const char *path, const uint64_t *rate,
 					   "another process has been opening it for a second");
 		nanosleep(&pause, NULL);
 	}
-	rc = ftruncate(b->fd, FILE_LEN) ? -errno : 0;
+	rc = budget_give_room(b->fd);
 	if (!rc) {
 		b->map = mmap(NULL, FILE_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
 		rc = b->map == MAP_FAILED ? -errno : 0;
@@ -185,7 +203,7 @@ int budget_open(const char *path, const uint64_t *rate, struct budget **out,
 	if (!b)
 		return budget_fail(why, -ENOMEM, path, "out of memory");
 	budget_read_boot_id(b->boot_id);
-	rc = budget_open_file(path, &b->fd, why);
+	rc = budget_open_file(path, rate, &b->fd, why);
 	if (!rc)
 		rc = budget_map(b, path, rate, why);
 	if (rc) {

@@ -15,7 +15,7 @@ import facts
 import harness
 import images
 import processes
-from harness import DONE, FAILED, MIB, bp, case, check, note, same
+from harness import DONE, FAILED, MIB, bp, case, check, need, note, same
 from images import overlay, raw_image
 
 RATE = 16 * MIB
@@ -174,15 +174,45 @@ def refused(d):
         file.write(b'my notes' * 512)
     os.mkfifo(f'{d}/fifo')
     os.symlink('budget', f'{d}/link')
+    with open(f'{d}/empty', 'wb'):
+        pass
     for value, words in ((f'{d}/text:16M', "no budget's file"), (f'{d}/page:16M', 'something else'), (f'{d}/fifo:16M', "no budget's file"),
-                         (f'{d}/link:16M', ''), (f'{d}/budget', 'say its rate'), (f'{d}/none/budget:1M', 'No such file'),
+                         (f'{d}/link:16M', ''), (f'{d}/budget', 'say its rate'), (f'{d}/empty', 'say its rate'),
+                         (f'{d}/budget:16Mx', 'say its rate'), (f'{d}/none/budget:1M', 'No such file'),
                          (f'{d}/b2:17G', '16 GiB')):
         result = bp('pull', f'--host-budget={value}', top, rc=None)
         check(result.rc not in (DONE, harness.USAGE) and words in result.err and '--host-budget' in result.err, f'{value}: {result}')
     same(open(f'{d}/text', encoding='ascii').read(), 'my notes', 'the file')
+    same([name for name in os.listdir(d) if name.startswith('budget')], [], 'files of a budget without a rate')
     bp('pull', '--dry-run', f'--host-budget={d}/dry:16M', top)
     check(not os.path.exists(f'{d}/dry'), 'a dry run has made a budget')
     bp('pull', f'--host-budget={d}/budget:0', top)
+
+
+FULL = r'''
+mount -t tmpfs -o size=64k none "$1/small" || exit
+dd if=/dev/zero of="$1/small/fill" bs=4k 2>/dev/null
+truncate -s 4096 "$1/small/hole"
+"$2" pull --host-budget="$1/small/new:16M" "$1/top0.img" && exit 98
+[ $? -eq 7 ] || exit 97
+"$2" pull --host-budget="$1/small/hole:16M" "$1/top0.img"
+'''
+
+
+@case('a full file system is told, and ends no process')
+def full_disk(d):
+    need('unshare')
+    namespace = ['unshare', '-m'] if os.geteuid() == 0 else ['unshare', '-Urm']
+    os.mkdir(f'{d}/small')
+    if harness.run(*namespace, 'mount', '-t', 'tmpfs', 'none', f'{d}/small').rc:
+        raise harness.Skip('may not mount, even in a namespace of our own')
+    top = disks(d, 1, MIB)[0]
+    before = images.Untouched(top)
+    result = harness.run(*namespace, 'sh', '-c', FULL, 'sh', d, harness.blockpull)
+    same(result.rc, harness.NO_SPACE, f'exit code: {result}')
+    for name in 'new', 'hole':
+        check(f"small/{name}': No space" in result.err, result.err)
+    before.verify('although its budget was refused')
 
 
 if __name__ == '__main__':
