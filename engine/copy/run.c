@@ -38,6 +38,7 @@
 #include "engine/copy/walk/proof.h"
 #include "engine/copy/walk/readers.h"
 #include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/waits.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/copy/walk/window.h"
 #include "engine/copy/walk/writeback.h"
@@ -78,10 +79,11 @@ static void run_over(struct copy_run *p)
 	*(p->prev ? &p->prev->next : &runs->first) = p->next;
 	*(p->next ? &p->next->prev : &runs->last) = p->prev;
 	runs->n--;
+	run_goes_on(p, engine_now_ns()); /* its read failed */
 	if (p->kind == RUN_ON_READ)
 		engine_rerun(disk->engine); /* layers may wait for it to be closed */
 	else
-		cursor_run_ends(disk, p->start_ns, p->len);
+		cursor_run_ends(disk, p);
 	run_readers_pass(p);
 	shared_read_end(p); /* a run that found no room to claim has not come to SHARE */
 	copy_run_free_requests(p);

@@ -58,7 +58,7 @@ static int begin_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, 
 		return -ENOMEM;
 	/* Not the plan's parts: 100 KiB, of which a run has a few, and those are written whole. */
 	memset(p, 0, offsetof(struct copy_run, plan.parts));
-	p->start_ns = engine_now_ns();
+	p->time.start_ns = engine_now_ns();
 	p->give_up.n_gone_on = disk->job.n_gone_on;
 	p->kind = kind;
 	p->overlay = overlay;
@@ -86,7 +86,7 @@ static int begin_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, 
 	runs->n++;
 	if (is_jobs) {
 		walk->mapping = p;
-		cursor_run_begins(disk, p->start_ns);
+		cursor_run_begins(disk, p->time.start_ns);
 	}
 	op_ready(&p->op);
 	return 0;

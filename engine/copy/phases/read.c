@@ -17,6 +17,7 @@
 #include "engine/copy/walk/plan.h"
 #include "engine/copy/walk/requests.h"
 #include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/waits.h"
 #include "engine/core/clock.h"
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
@@ -178,6 +179,15 @@ static void note_source(struct copy_run *p)
 		p->read.is_of_source |= p->reqs[i].file->is_source;
 }
 
+/* A guest notices nothing of the job's run until it has them. */
+static bool is_of_sources(const struct copy_run *p)
+{
+	for (unsigned i = 0; i < p->read.n_reqs; i++)
+		if (!p->reqs[i].file->is_source)
+			return false;
+	return p->read.n_reqs && p->kind != RUN_ON_READ;
+}
+
 enum step copy_run_read(struct copy_run *p)
 {
 	unsigned n_ranges;
@@ -196,6 +206,8 @@ enum step copy_run_read(struct copy_run *p)
 	describe_reads(p);
 	note_source(p);
 	requests_note_reads(p, p->read.n_reqs);
+	if (is_of_sources(p))
+		run_waits(p, engine_now_ns());
 	submit_reads(p);
 	return p->read.n_reqs ? STEP_WAIT : STEP_NEXT;
 }
@@ -238,6 +250,7 @@ static int decode_work(struct io_req *req)
 
 enum step copy_run_decode(struct copy_run *p)
 {
+	run_goes_on(p, engine_now_ns());
 	for (unsigned i = 0; i < p->read.n_reqs; i++)
 		job_note_back(p->op.disk, p->reqs[i].file);
 	if (p->kind != RUN_ON_READ) {

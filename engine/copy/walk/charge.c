@@ -22,8 +22,8 @@
 #include "engine/copy/walk/outside.h"
 #include "engine/copy/walk/requests.h"
 #include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/waits.h"
 #include "engine/copy/walk/walk.h"
-#include "engine/copy/walk/window.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
@@ -117,15 +117,12 @@ static bool may_unlock(const struct copy_run *p)
 static void wait_for_tokens(struct copy_run *p, uint64_t now_ns)
 {
 	FIFO_APPEND(&p->walk->throttle, p, charge.next_throttled);
-	p->charge.waits_ns = now_ns;
-	cursor_run_waits(p->op.disk, now_ns);
+	run_waits(p, now_ns);
 }
 
-/* What waited took nothing from a guest: that time is not the run's. */
 static void end_waiting(struct copy_run *p, uint64_t now_ns)
 {
-	p->start_ns += now_ns - p->charge.waits_ns;
-	cursor_run_begins(p->op.disk, now_ns);
+	run_goes_on(p, now_ns);
 	op_ready(&p->op);
 }
 

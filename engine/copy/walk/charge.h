@@ -32,7 +32,6 @@ struct run_charge {
 	uint32_t paid_len;    /* bytes charged to the limiters for what is mapped next */
 	uint64_t charged_len; /* bytes charged and not done */
 	struct copy_run *next_throttled;
-	uint64_t waits_ns; /* since then it waits for tokens */
 	struct run_requests requests;
 };
 

@@ -22,6 +22,13 @@ struct iovec;
 struct mapping;
 struct shared_range;
 
+/* waits.c */
+struct run_time {
+	uint64_t start_ns;
+	uint64_t waits_ns;  /* since then it waits for what no guest needs; 0: it does not */
+	uint64_t waited_ns; /* so long it did so before */
+};
+
 /* What a run takes from other jobs' runs, and keeps for them (shared_read.c). */
 struct run_shared {
 	struct shared_range *ranges;

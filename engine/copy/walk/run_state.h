@@ -63,7 +63,7 @@ struct copy_run {
 	uint32_t piece_len; /* the overlay's granule, or a piece of a large one */
 	struct range_lock lock;
 	bool locked; /* held or queued */
-	uint64_t start_ns;
+	struct run_time time;
 	uint8_t *buf;        /* RUN_MAX_LEN bytes of the engine's pool; NULL: it needs none */
 	struct io_req *reqs; /* reads, then writes */
 

@@ -105,6 +105,7 @@ struct copy_walk {
 	struct copy_counts counts;   /* ../cursor.c, ../run.c */
 	struct run_list runs;        /* ../run.c */
 	struct copy_run *mapping;    /* ../run.c: the newest run, until it knows its length */
+	unsigned n_waiting;          /* waits.c: runs that a guest does not notice now */
 	uint64_t rest_ns;         /* window.c: while a guest is at work, no new run before then */
 	uint64_t beside_len;      /* window.c: bytes of a run then, at most; 0: not known yet */
 	struct throttle throttle; /* charge.c */

@@ -7,6 +7,7 @@
 
 #include "engine/commit/batch.h"
 #include "engine/copy/walk/company.h"
+#include "engine/copy/walk/run_state.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
@@ -19,6 +20,10 @@
 #include "engine/core/rate/toll.h"
 #include "io/base.h"
 #include "io/buf.h"
+
+/* Runs in flight while a guest is at work, of which all but one wait for a source: its connection
+ * is the guest's, too. */
+#define MAX_BESIDE 2
 
 /* The toll makes no rest longer than this for each BESIDE_MIN_LEN of a run. So runs of that length
  * that take 5 ms or less come at least every 21 ms, and longer ones as much later: 12 MiB/s and
@@ -66,19 +71,19 @@ void cursor_run_waits(struct bpull_disk *disk, uint64_t now_ns)
 	toll_run_ends(&guests->toll, now_ns, guests->n_over, cursor_gives_way(disk));
 }
 
-void cursor_run_ends(struct bpull_disk *disk, uint64_t start_ns, uint64_t len)
+void cursor_run_ends(struct bpull_disk *disk, const struct copy_run *p)
 {
 	struct engine_guests *guests = &disk->engine->guests;
 	struct copy_walk *walk = disk->walk;
-	uint64_t now_ns = engine_now_ns();
+	uint64_t now_ns = engine_now_ns(), took_ns = now_ns - p->time.start_ns;
 	bool gives_way = cursor_gives_way(disk);
 
 	toll_run_ends(&guests->toll, now_ns, guests->n_over, gives_way);
 	if (!gives_way)
 		return;
 	if (!walk->how.by_latency)
-		walk->rest_ns = now_ns + rest_after(disk, now_ns - start_ns, len);
-	walk->beside_len = beside_next_len(beside_len(disk), len, now_ns - start_ns);
+		walk->rest_ns = now_ns + rest_after(disk, took_ns - p->time.waited_ns, p->len);
+	walk->beside_len = beside_next_len(beside_len(disk), p->len, took_ns);
 }
 
 /* Only job_run() ends the rest, with its own now_ns: if another check ended it, no timer would wake
@@ -91,7 +96,10 @@ void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns)
 
 static bool has_its_share(const struct bpull_disk *disk)
 {
-	return disk->walk->rest_ns || (disk->walk->runs.n && cursor_gives_way(disk));
+	const struct copy_walk *walk = disk->walk;
+
+	return walk->rest_ns || ((walk->runs.n > walk->n_waiting || walk->runs.n >= MAX_BESIDE) &&
+				 cursor_gives_way(disk));
 }
 
 /* But for its convoy. */

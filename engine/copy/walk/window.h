@@ -9,16 +9,16 @@
 #include "io/base.h"
 
 struct bpull_disk;
+struct copy_run;
 
 /* Makes the cursor look again, if it may go on: a run ended, or the job changed. */
 void cursor_kick(struct bpull_disk *disk);
 /* A run of the job begins, or goes on after it has waited. */
 void cursor_run_begins(struct bpull_disk *disk, uint64_t now_ns);
-/* One waits for tokens, and takes nothing from a guest meanwhile. */
+/* One waits for what no guest needs (waits.h). */
 void cursor_run_waits(struct bpull_disk *disk, uint64_t now_ns);
-/* One of len bytes that began at start_ns, without its waits for tokens, is over: while a guest is
- * at work the cursor rests before the next one. */
-void cursor_run_ends(struct bpull_disk *disk, uint64_t start_ns, uint64_t len);
+/* One is over: while a guest is at work the cursor rests before the next one. */
+void cursor_run_ends(struct bpull_disk *disk, const struct copy_run *p);
 /* Ends the cursor's rest, if its time has come. */
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
 /* What a run, or a piece of a cluster, may be under the rates that are set. Bytes, up to

@@ -41,8 +41,9 @@ static const struct sim_knobs bursts = { .device_rate = 45 * MiB,
 					 .write_back_ns = 2 * SECOND,
 					 .stall_ns = 12 * MS };
 
-static void open_play(struct guest_play *play, uint64_t seed, const struct sim_knobs *knobs,
-		      const struct bpull_job_options *job)
+/* source: what its base is; NULL: a file. */
+static void open_far_play(struct guest_play *play, uint64_t seed, const struct sim_knobs *knobs,
+			  const struct sim_source_how *source, const struct bpull_job_options *job)
 {
 	struct sim_chain_how how = { .seed = seed,
 				     .format = IMAGE_QCOW2,
@@ -53,11 +54,17 @@ static void open_play(struct guest_play *play, uint64_t seed, const struct sim_k
 				     .max_depth = 1 };
 
 	*play = (struct guest_play){ .next_ns = 0 };
-	timed_rig_open(&play->rig, &how);
+	timed_rig_open_far(&play->rig, &how, source);
 	*sim_knobs(play->rig.sim) = *knobs;
 	timed_rig_start(&play->rig, job);
 	play->next_ns = play->rig.begin_ns;
 	tick(play->rig.sim);
+}
+
+static void open_play(struct guest_play *play, uint64_t seed, const struct sim_knobs *knobs,
+		      const struct bpull_job_options *job)
+{
+	open_far_play(play, seed, knobs, NULL, job);
 }
 
 static void close_play(struct guest_play *play)
@@ -239,7 +246,22 @@ Test(give_way, a_job_rests_for_what_its_runs_cost_a_guest_but_never_starves)
 	expect_rate(rate_at_full_toll(25), 20 * MiB, 40 * MiB);
 }
 
-/* ---- a limit, and a guest ---- */
+/* ---- waiting costs a guest nothing ---- */
+
+/* A run that waits for a source costs it nothing, either. */
+Test(give_way, a_job_on_a_far_base_does_not_rest_for_its_latency)
+{
+	static const struct sim_source_how far = { .max_delay_ns = 40 * MS };
+	static const struct sim_knobs memory;
+	static struct guest_play play;
+	struct bpull_job_options job = { .size = sizeof(job) };
+	uint64_t p99_ns, rate;
+
+	open_far_play(&play, 1, &memory, &far, &job);
+	rate = run_play(&play, 4 * SECOND, &p99_ns);
+	expect_rate(rate, 16 * MiB, 32 * MiB);
+	close_play(&play);
+}
 
 /* A run that waits for tokens costs the guest nothing: no rest is due for that time. */
 Test(give_way, a_limited_job_does_what_its_limit_says_beside_a_guest)

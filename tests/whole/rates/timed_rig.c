@@ -8,7 +8,18 @@
 
 #define MAX_TURNS 4000000
 
-void timed_rig_open(struct timed_rig *rig, const struct sim_chain_how *how)
+static void add_sources(struct timed_rig *rig, const struct sim_source_how *source,
+			struct bpull_disk_options *o)
+{
+	rig->sources = sim_sources_new(rig->sim);
+	for (unsigned i = 1; i < rig->chain.n_files; i++)
+		sim_sources_add(rig->sources, rig->chain.files[i].name + 1, source);
+	o->find_base = sim_sources_find;
+	o->find_opaque = rig->sources;
+}
+
+void timed_rig_open_far(struct timed_rig *rig, const struct sim_chain_how *how,
+			const struct sim_source_how *source)
 {
 	struct bpull_disk_options o = { .size = sizeof(o),
 					.backing_rule = BPULL_BACKING_ANY,
@@ -19,11 +30,18 @@ void timed_rig_open(struct timed_rig *rig, const struct sim_chain_how *how)
 	sim_clock_reset();
 	sim_chain_draw(&rig->chain, how);
 	sim_chain_put(&rig->chain, rig->sim);
+	if (source)
+		add_sources(rig, source, &o);
 	o.backing_format = (enum bpull_format)rig->chain.unnamed;
 	cr_assert_eq(engine_open_on(sim_io(rig->sim), sim_opener(rig->sim), 16 * MiB, &rig->engine),
 		     0);
 	cr_assert_eq(bpull_disk_open(rig->engine, SIM_CHAIN_TOP, &o, &rig->disk, &error), 0, "%s",
 		     error.message);
+}
+
+void timed_rig_open(struct timed_rig *rig, const struct sim_chain_how *how)
+{
+	timed_rig_open_far(rig, how, NULL);
 }
 
 void timed_rig_start(struct timed_rig *rig, const struct bpull_job_options *job)
@@ -37,6 +55,8 @@ void timed_rig_start(struct timed_rig *rig, const struct bpull_job_options *job)
 void timed_rig_close(struct timed_rig *rig)
 {
 	bpull_engine_close(rig->engine);
+	if (rig->sources)
+		sim_sources_free(rig->sources);
 	sim_chain_free(&rig->chain);
 	sim_free(rig->sim);
 }

@@ -10,6 +10,7 @@
 #include "io/base.h"
 #include "tests/machine/files/sim_private.h"
 #include "tests/machine/sim_chain.h"
+#include "tests/machine/sim_source.h"
 
 #define MS     UINT64_C(1000000)
 #define SECOND (1000 * MS)
@@ -17,6 +18,7 @@
 struct timed_rig {
 	struct sim_chain chain;
 	struct sim *sim;
+	struct sim_sources *sources; /* or NULL */
 	struct bpull_engine *engine;
 	struct bpull_disk *disk;
 	struct bpull_event event; /* the last one */
@@ -26,6 +28,9 @@ struct timed_rig {
 
 /* No job is started. */
 void timed_rig_open(struct timed_rig *rig, const struct sim_chain_how *how);
+/* The same; the files below the image are sources like this one. */
+void timed_rig_open_far(struct timed_rig *rig, const struct sim_chain_how *how,
+			const struct sim_source_how *source);
 void timed_rig_start(struct timed_rig *rig, const struct bpull_job_options *job);
 void timed_rig_close(struct timed_rig *rig);
 
