@@ -15,7 +15,8 @@ TestSuite(walk, .timeout = 60);
 /* Walks again with these bytes owed, in turn; true where all of them may be walked. */
 static bool walk_all(const uint64_t *owed_len, size_t n)
 {
-	struct bpull_disk disk = { 0 };
+	struct bpull_engine engine = { 0 };
+	struct bpull_disk disk = { .engine = &engine };
 	bool again = true;
 
 	cr_assert_eq(copy_walk_open(&disk), 0);
