@@ -49,7 +49,7 @@ static const char snapshot_help[] =
 	"                             'auto': what they look like; FILE=FMT: of one of\n"
 	"                             them, repeatable\n" OPTIONS_REMOTE_HELP OPTIONS_TLS_HELP
 	"  --json                     the result as a JSON line on stdout\n"
-	"  -n, --dry-run              check all of it and make nothing\n"
+	"  -n, --dry-run              check all but the values of -o, and make nothing\n"
 	"  -q, --quiet                say nothing on success\n"
 	"  --no-sandbox               accepted, as by all commands; this one has no filter\n"
 	"  -h, --help                 this text\n";
