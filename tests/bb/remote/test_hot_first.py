@@ -223,7 +223,7 @@ def serve_complains(d):
     os.kill(server.pid, signal.SIGTERM)
     result = harness.finish(server)
     same(result.err.count('the trace could not be written'), 1, result.err)
-    check('is tried again' in result.err, result.err)
+    check('the next try follows' in result.err, result.err)
     same(read_trace(f'{d}/sub/t')[0][:2], (0, BLOCK), 'what was written in the end')
     base.end()
 
