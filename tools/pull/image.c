@@ -285,3 +285,16 @@ void pull_images_add(const struct pull_image *images, unsigned n, struct progres
 			now->name = images[i].path;
 	}
 }
+
+void pull_images_json(const struct pull_image *images, unsigned n, struct progress *progress,
+		      const struct progress_now *now)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct bpull_job_info info = { .size = sizeof(info) };
+
+		if (images[i].state != PULL_RUNNING)
+			continue;
+		bpull_job_get_info(images[i].disk, &info);
+		progress_json(progress, images[i].path, &info, now);
+	}
+}

@@ -16,6 +16,7 @@ enum pull_state {
 	PULL_ENDED,
 };
 
+struct progress;
 struct progress_now;
 struct pull_image;
 struct pull_plan;
@@ -85,6 +86,9 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 
 /* Adds the numbers of those of n images that are being pulled to *now. */
 void pull_images_add(const struct pull_image *images, unsigned n, struct progress_now *now);
+/* A line of --progress=json for each of them. */
+void pull_images_json(const struct pull_image *images, unsigned n, struct progress *progress,
+		      const struct progress_now *now);
 /* The image's end on stderr: an error always, a summary unless quiet. */
 void pull_image_say(const struct pull_image *image, bool quiet);
 void pull_image_say_plan(const struct pull_image *image, const struct pull_plan *plan);

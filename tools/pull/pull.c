@@ -62,17 +62,6 @@ static struct progress_now pull_now(const struct pull *pull)
 	return now;
 }
 
-static void pull_json_progress(const struct pull *pull, const struct progress_now *now)
-{
-	for (unsigned i = 0; i < pull->next_idx; i++) {
-		struct bpull_job_info info = { .size = sizeof(info) };
-		if (pull->images[i].state != PULL_RUNNING)
-			continue;
-		bpull_job_get_info(pull->images[i].disk, &info);
-		progress_json(&pull->progress, pull->images[i].path, &info, now);
-	}
-}
-
 static void pull_show_progress(struct pull *pull)
 {
 	bool wished = stop_take_report_wish();
@@ -85,7 +74,7 @@ static void pull_show_progress(struct pull *pull)
 	if (!progress_due(&pull->progress))
 		return;
 	if (pull->progress.mode == PROGRESS_JSON)
-		pull_json_progress(pull, &now);
+		pull_images_json(pull->images, pull->next_idx, &pull->progress, &now);
 	progress_show(&pull->progress, &now);
 }
 
