@@ -107,6 +107,7 @@ enum bpull_remedy {
 	BPULL_REMEDY_TRUST_BACKING =
 		10, /* backing_formats with remedy_name, which is FILE=FORMAT as the file
 					    looks, or with raw; or BPULL_TRUST_ALL */
+	BPULL_REMEDY_CLOSE_DISK = 11, /* another disk of this process has the file: close that */
 };
 
 struct bpull_error {

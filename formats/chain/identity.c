@@ -73,14 +73,14 @@ int identity_check(const struct layer_set *set, const struct layer_want *want,
 
 		if (!uses_file(layer, file) || (!layer->is_overlay && !want->write))
 			continue;
-		return err_set(err, -EBUSY,
-			       layer->is_overlay
-				       ? "'%s' is being written to by this process already (as "
-					 "'%s'): once at a time"
-				       : "'%s' is in use in this process (as '%s') and can't "
-					 "be changed; close that disk first",
-			       chain_name_show(file->name, shown),
-			       chain_name_show(layer->file->name, other));
+		err_set(err, -EBUSY,
+			layer->is_overlay ? "'%s' is being written to by this process already (as "
+					    "'%s'): once at a time"
+					  : "'%s' is in use in this process (as '%s') and can't "
+					    "be changed; close that disk first",
+			chain_name_show(file->name, shown),
+			chain_name_show(layer->file->name, other));
+		return err_remedy(err, -EBUSY, ERR_REMEDY_CLOSE_DISK, NULL);
 	}
 	return 0;
 }

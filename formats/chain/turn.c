@@ -33,14 +33,14 @@ static int may_write(const struct layer *layer, unsigned n_own, struct err *err)
 			       "'%s' is read by a program or from another machine, and can't be "
 			       "written to",
 			       file_show(layer->file, &shown));
-	if (layer->is_overlay)
-		return err_set(err, -EBUSY, "'%s' is being written to by this process already",
-			       file_show(layer->file, &shown));
-	if (layer->n_users > n_own)
-		return err_set(err, -EBUSY,
-			       "'%s' is in use by another disk of this process and can't be "
-			       "changed; close that disk first",
-			       file_show(layer->file, &shown));
+	if (layer->is_overlay || layer->n_users > n_own) {
+		err_set(err, -EBUSY,
+			layer->is_overlay ? "'%s' is being written to by this process already"
+					  : "'%s' is in use by another disk of this process and "
+					    "can't be changed; close that disk first",
+			file_show(layer->file, &shown));
+		return err_remedy(err, -EBUSY, ERR_REMEDY_CLOSE_DISK, NULL);
+	}
 	return layer_format(layer) == IMAGE_RAW ? 0
 						: layer_refuse(layer, &layer->refused.write, err);
 }

@@ -11,6 +11,7 @@ static const char *advice_of(enum bpull_remedy remedy, bool may_share)
 	case BPULL_REMEDY_ALLOW_BACKING:
 	case BPULL_REMEDY_TRUST_BACKING:
 	case BPULL_REMEDY_COMPRESSION: break; /* with a name */
+	case BPULL_REMEDY_CLOSE_DISK: break;  /* said already; nothing that an option mends */
 	case BPULL_REMEDY_FORCE_SHARE:
 		return may_share ? "; only to look at it meanwhile, give --force-share" : NULL;
 	case BPULL_REMEDY_READ_HOLES: return " (--holes=read)";

@@ -64,6 +64,7 @@ Test(chain_open, an_overlay_belongs_to_one_chain)
 	cr_assert_eq(chain_rig_open("middle", true, &chain), 0);
 	chain_rig_refused("middle", -EBUSY, "'middle' is being written to", "this process");
 	chain_rig_refused("top", -EBUSY, "'middle' is being written to", "backing file of 'top'");
+	cr_assert_eq(chain_rig.err.remedy, ERR_REMEDY_CLOSE_DISK);
 	cr_assert_eq(chain_rig_open("middle", false, &other), -EBUSY);
 	cr_assert_eq(chain_rig_open_how(&reader, &other), -EBUSY, "what it caches would go stale");
 	chain_close(chain, NULL, NULL);
@@ -165,6 +166,7 @@ Test(chain_open, a_base_turns_writable_and_back)
 	cr_assert(below->layers[0]->is_overlay && below->layers[0]->file->writable);
 	chain_rig_refused("clone", -EBUSY, "'middle' is being written to", "backing file");
 	cr_assert_eq(chain_turn_writable(chain, 1, 2, &err), -EBUSY, "once at a time");
+	cr_assert_eq(err.remedy, ERR_REMEDY_CLOSE_DISK);
 
 	cr_assert_eq(chain_turn_read_only(below, 0, &err), 0);
 	cr_assert(!below->layers[0]->file->writable);

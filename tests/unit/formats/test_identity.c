@@ -93,6 +93,7 @@ Test(identity, a_file_of_another_chain_is_shared_unless_one_writes)
 	want.write = false;
 	layer_b.is_overlay = true;
 	refused(&want, &file, -EBUSY, "is being written to");
+	cr_assert_eq(err.remedy, ERR_REMEDY_CLOSE_DISK);
 	cr_assert_eq(identity_check(&none, &want, &file, &err), 0);
 }
 

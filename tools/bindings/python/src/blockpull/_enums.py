@@ -136,6 +136,7 @@ class Remedy(enum.IntEnum):
     COMPRESSION = lib.BPULL_REMEDY_COMPRESSION
     LIST_CHAIN = lib.BPULL_REMEDY_LIST_CHAIN
     TRUST_BACKING = lib.BPULL_REMEDY_TRUST_BACKING
+    CLOSE_DISK = lib.BPULL_REMEDY_CLOSE_DISK
 
     @classmethod
     def _missing_(cls, value):

@@ -40,6 +40,7 @@ fn constants_are_the_headers() {
     assert_eq!(blockpull_sys::BPULL_DISK_TRUST_HOLES, 1 << 7);
     assert_eq!(blockpull_sys::BPULL_DISK_INACTIVE, 1 << 8);
     assert_eq!(blockpull_sys::BPULL_REMEDY_TRUST_BACKING, 10);
+    assert_eq!(blockpull_sys::BPULL_REMEDY_CLOSE_DISK, 11);
     let version = unsafe { std::ffi::CStr::from_ptr(blockpull_sys::bpull_version()) };
     assert!(version.to_str().unwrap().starts_with(&format!("{}.", blockpull_sys::BPULL_VERSION_MAJOR)));
 }
