@@ -81,11 +81,20 @@ static void pull_image_note_first(const struct pull_image *image,
 		say_note("'%s': %s", image->path, note);
 }
 
-bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
-		      const struct bpull_disk_options *options, const struct bpull_job_options *job,
-		      bool may_wait)
+static enum pull_wait pull_image_waits(const struct pull_image *image, int rc)
+{
+	if (rc == -EMFILE || rc == -ENFILE)
+		return PULL_WAIT_FILES;
+	return rc == -EBUSY && image->error.remedy == BPULL_REMEDY_CLOSE_DISK ? PULL_WAIT_IMAGE
+									      : PULL_WAIT_NONE;
+}
+
+enum pull_wait pull_image_start(struct pull_image *image, struct bpull_engine *engine,
+				const struct bpull_disk_options *options,
+				const struct bpull_job_options *job, bool may_wait)
 {
 	struct bpull_disk_options own = *options;
+	enum pull_wait wait;
 	const char *note;
 	int rc;
 
@@ -97,12 +106,13 @@ bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 		pull_image_note_first(image, job);
 	if (!rc && !stop_signal())
 		rc = bpull_job_start(image->disk, job, &image->error);
-	if (may_wait && (rc == -EMFILE || rc == -ENFILE)) {
+	wait = may_wait ? pull_image_waits(image, rc) : PULL_WAIT_NONE;
+	if (wait) {
 		bpull_disk_close(image->disk);
 		image->disk = NULL;
 		image->state = PULL_UNTRIED;
 		image->error = (struct bpull_error){ 0 };
-		return false;
+		return wait;
 	}
 	if (image->is_last)
 		sandbox_enter(image->sandbox_names);
@@ -113,7 +123,7 @@ bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 		pull_image_fail(image, rc);
 	else if (stop_signal())
 		pull_image_stop(image, stop_signal());
-	return true;
+	return PULL_WAIT_NONE;
 }
 
 void pull_image_go_on(struct pull_image *image)

@@ -67,12 +67,19 @@ struct pull_plan {
 	uint64_t present_bytes, skipped_bytes;
 };
 
+/* Why an image must be tried again when another one has ended. */
+enum pull_wait {
+	PULL_WAIT_NONE = 0,
+	PULL_WAIT_FILES, /* the process has too many open */
+	PULL_WAIT_IMAGE, /* one that is being pulled has this one's files */
+};
+
 /* Opens the image and starts its job. What fails is kept in the image, which has ended then; but
- * with may_wait, where files can't be opened because the process has too many open, the image is as
- * untried as before and the result is false: try again when another one has ended. */
-bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
-		      const struct bpull_disk_options *options, const struct bpull_job_options *job,
-		      bool may_wait);
+ * with may_wait, where it is worth waiting, the image is as untried as before, and the result says
+ * for what. */
+enum pull_wait pull_image_start(struct pull_image *image, struct bpull_engine *engine,
+				const struct bpull_disk_options *options,
+				const struct bpull_job_options *job, bool may_wait);
 /* Has a running pull that an error stopped try again. */
 void pull_image_go_on(struct pull_image *image);
 /* Takes the end of its job and closes it. `signal` is what asked for a stop, or 0. */

@@ -42,6 +42,7 @@ struct pull {
 	struct pull_image *images;
 	unsigned n_images, next_idx, n_active, n_ended;
 	bool aborted; /* the stop signal has been passed on */
+	bool is_held; /* the next image waits for the end of one that runs */
 	struct progress progress;
 	struct budget *budget;   /* the host's, or NULL */
 	struct control *control; /* of the one image, or NULL */
@@ -100,10 +101,14 @@ static void pull_report_end(struct pull *pull, struct pull_image *image)
 		pull_image_json(image, NULL, servers_json_total(pull->bases));
 }
 
-/* The limit on open files allows no more images at once than run now. */
-static void pull_start_fewer(struct pull *pull)
+/* Of images that have files in common all but one wait, and those behind them: their order stays.
+ * Where it is the limit on open files no more run at once from here on. */
+static void pull_start_later(struct pull *pull, enum pull_wait wait)
 {
 	pull->next_idx--;
+	pull->is_held = wait == PULL_WAIT_IMAGE;
+	if (pull->is_held)
+		return;
 	pull->options.n_jobs = pull->n_active;
 	if (!pull->options.line.quiet)
 		say_note("note: the limit on open files (ulimit -n) allows %u images at once here, "
@@ -115,11 +120,13 @@ static void pull_start_next(struct pull *pull)
 {
 	struct pull_image *image = &pull->images[pull->next_idx++];
 	struct progress_now now;
+	enum pull_wait wait;
 	progress_clear(&pull->progress);
 	image->quiet = pull->options.line.quiet;
-	if (!pull_image_start(image, pull->engine, &pull->options.line.chain.disk,
-			      &pull->options.job, pull->n_active > 0)) {
-		pull_start_fewer(pull);
+	wait = pull_image_start(image, pull->engine, &pull->options.line.chain.disk,
+				&pull->options.job, pull->n_active > 0);
+	if (wait) {
+		pull_start_later(pull, wait);
 		return;
 	}
 	if (image->state == PULL_ENDED) {
@@ -183,6 +190,7 @@ static int pull_process(struct pull *pull)
 		pull->target.disk = NULL;
 		pull_image_conclude(image, &events[i], stop_signal());
 		pull->n_active--;
+		pull->is_held = false;
 		pull_report_end(pull, image);
 	}
 	return n < 0 ? n : 0;
@@ -243,7 +251,7 @@ static int pull_loop(struct pull *pull, int stop_fd)
 		int rc;
 
 		while (pull->n_active < pull->options.n_jobs && pull->next_idx < pull->n_images &&
-		       !stop_signal())
+		       !pull->is_held && !stop_signal())
 			pull_start_next(pull);
 		pull_pass_stop(pull);
 		pull_pass_go_on(pull);

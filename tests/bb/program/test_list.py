@@ -181,6 +181,27 @@ def again_base(d):
     before.verify('although it was finished')
 
 
+@case('images that read each other, and one that is named twice, wait for each other')
+@case('images that read each other, and one that is named twice, wait for each other, threads', '--io=threads')
+def related(d, *args):
+    raw_image(f'{d}/base.img', 2 * MIB)
+    middle = overlay(f'{d}/middle', 'base.img')
+    top = overlay(f'{d}/top', 'middle', base_fmt='qcow2')
+    after, = tops(d, 'after')
+    os.symlink('top', f'{d}/link')
+    names = [middle, top, top, f'{d}/link', middle, after]
+    for order in names, names[::-1]:
+        path = written(d, '\n'.join(order))
+        same(sorted(results('-j4', *args, '--list', path)), sorted((name, DONE) for name in order), 'exit codes')
+        check(all(is_pulled(name) for name in names), 'not all are pulled')
+        for name in names:
+            images.judge_pulled(name, 'qcow2', f'{d}/base.img')
+        os.unlink(middle)
+        overlay(middle, 'base.img')
+        os.unlink(top)
+        overlay(top, 'middle', base_fmt='qcow2')
+
+
 @case('killed again and again, a list is finished')
 def killed(d):
     names = tops(d, *(f'v{i}' for i in range(6)), size=4 * MIB)
