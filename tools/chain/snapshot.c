@@ -119,7 +119,10 @@ static int snapshot_take(struct command_line *line, int option, char *text)
 		return code;
 	case 'n': snapshot->dry_run = true; return 0;
 	case 'o': return new_image_take(&snapshot->image, "snapshot", text);
-	case SNAPSHOT_SOURCE_FORMAT: return options_chain_take(&line->chain, "snapshot", 'f', text);
+	case SNAPSHOT_SOURCE_FORMAT:
+		code = options_word("snapshot", "--source-format", text, options_formats, &value);
+		line->chain.disk.format = value;
+		return code;
 	default: return -1;
 	}
 }

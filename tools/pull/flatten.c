@@ -103,7 +103,10 @@ static int flatten_take(struct command_line *line, int option, char *text)
 		flatten->image.options.format = value;
 		return code;
 	case 'o': return new_image_take(&flatten->image, "flatten", text);
-	case FLATTEN_SOURCE_FORMAT: return options_chain_take(&line->chain, "flatten", 'f', text);
+	case FLATTEN_SOURCE_FORMAT:
+		code = options_word("flatten", "--source-format", text, options_formats, &value);
+		line->chain.disk.format = value;
+		return code;
 	default: return -1;
 	}
 }

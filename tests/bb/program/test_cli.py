@@ -101,6 +101,8 @@ def typos(d):
             (['--holes'], ['pull', '--holes=maybe', top]),
             (['--backing-format'], ['pull', '--backing-format=vmdk', top]),
             (['raw', 'qcow2, qed'], ['pull', '--format=raw', top]),
+            (['--source-format'], ['flatten', '--source-format=vmdk', top, 'out']),
+            (['--source-format'], ['snapshot', '--source-format=vmdk', top, 'new']),
             (['--frobnicate'], ['pull', '--frobnicate', top]), (['-f'], ['create', top, '1M'])):
         result = bp(*args, rc=USAGE)
         for word in words:
