@@ -90,6 +90,40 @@ static int name_list_split(struct name_list *list, size_t len, bool by_null)
 	return 0;
 }
 
+static bool name_list_is_crlf(const char *text, size_t len)
+{
+	const char *end = text + len, *line_end = memchr(text, '\n', len);
+
+	if (!line_end)
+		return false;
+	for (; line_end; line_end = memchr(line_end + 1, '\n', end - line_end - 1))
+		if (line_end == text || line_end[-1] != '\r')
+			return false;
+	return true;
+}
+
+/* Marks of another system's text would be parts of names, of images that are not there: each run
+ * would fail as if another one could mend it. */
+static int name_list_judge(const char *text, size_t len, const char *shown)
+{
+	if (memchr(text, 0, len))
+		return say_usage("pull",
+				 "--list: '%s' holds a NUL byte; with --null its names end "
+				 "with one",
+				 shown);
+	if (!strncmp(text, "\xef\xbb\xbf", 3))
+		return say_usage("pull",
+				 "--list: '%s' begins with a byte order mark, which would be "
+				 "part of a name: write it without",
+				 shown);
+	if (name_list_is_crlf(text, len))
+		return say_usage("pull",
+				 "--list: all lines of '%s' end with CR LF, and CR would be part "
+				 "of the names: write it with LF alone",
+				 shown);
+	return 0;
+}
+
 static int name_list_take(struct name_list *list, FILE *file, const char *shown, bool by_null)
 {
 	size_t len;
@@ -97,12 +131,10 @@ static int name_list_take(struct name_list *list, FILE *file, const char *shown,
 
 	if (code)
 		return code;
-	if (!by_null && memchr(list->text, 0, len))
-		return say_usage("pull",
-				 "--list: '%s' holds a NUL byte; with --null its names end "
-				 "with one",
-				 shown);
-	code = name_list_split(list, len, by_null);
+	if (!by_null)
+		code = name_list_judge(list->text, len, shown);
+	if (!code)
+		code = name_list_split(list, len, by_null);
 	if (!code && !list->n)
 		return say_usage("pull", "--list: '%s' names no image", shown);
 	return code;

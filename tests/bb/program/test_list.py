@@ -86,6 +86,8 @@ def null(d, option):
 @case('a list of comments', b'# one\n\n   \n')
 @case('a list of lines with a NUL', b'one\ntwo\0three\n')
 @case('a list of NULs', b'\0\0\0', '-0')
+@case('a list of lines that end with CR LF', b'# one\r\n\r\ntwo\r\nthree')
+@case('a list that begins with a byte order mark', b'\xef\xbb\xbfone\n')
 def bad_list(d, text, *args):
     refused(USAGE, ['--list', 'list'], 'pull', *args, '--list', written(d, text))
 
