@@ -125,6 +125,14 @@ int options_size(const char *command, const char *option, const char *text, enum
 	return say_usage(command, "%s: '%s' is refused: %s", option, text, why);
 }
 
+int options_once(const char *command, const char *option, const char *text, const char **place)
+{
+	if (*place)
+		return say_usage(command, "%s is given twice", option);
+	*place = text;
+	return 0;
+}
+
 int options_memory(const char *command, const char *text, uint64_t *memory)
 {
 	int code = options_size(command, "--memory", text, SIZE_BYTES, memory);

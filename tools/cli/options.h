@@ -163,6 +163,9 @@ int options_word(const char *command, const char *option, const char *text,
 /* The same for sizes and rates. */
 int options_size(const char *command, const char *option, const char *text, enum size_kind kind,
 		 uint64_t *bytes);
+/* A value of which the first of two would go unheard, such as a list's name: its images would be
+ * taken for pulled. *place: NULL until it is given. 0 or an exit code. */
+int options_once(const char *command, const char *option, const char *text, const char **place);
 /* The SIZE of --memory, which the library takes from 8 MiB on. 0 or an exit code. */
 int options_memory(const char *command, const char *text, uint64_t *memory);
 

@@ -166,6 +166,13 @@ static const struct offer pull_offers[] = {
 	PULL_OFFERS,
 };
 
+static int pull_take_shard(struct pull_options *options, const char *text)
+{
+	if (options->shard.n)
+		return say_usage("pull", "--shard is given twice");
+	return shard_parse(&options->shard, text);
+}
+
 static int pull_take_first(struct pull_options *options, const char *text)
 {
 	char why[TRACE_WHY_CAP];
@@ -228,7 +235,8 @@ int pull_options_take(struct pull_options *options, int option, const char *text
 	case PULL_COMPRESS:
 		return compression_parse(command, text, &options->job.compression,
 					 &options->job.compression_level);
-	case OPTIONS_HOST_BUDGET: options->host_budget = text; return 0;
+	case OPTIONS_HOST_BUDGET:
+		return options_once(command, "--host-budget", text, &options->host_budget);
 	case PULL_IO: return pull_take_io(options, text);
 	case PULL_MEMORY: return options_memory(command, text, &options->engine.memory);
 	case PULL_PROGRESS: return pull_take_progress(options, text);
@@ -294,12 +302,13 @@ static int pull_take(struct command_line *line, int option, char *text)
 	switch (option) {
 	case 'f': return pull_take_format(options, text);
 	case PULL_BASE: options->job.base = text; return 0;
-	case PULL_CONTROL: options->control = text; return 0;
+	case PULL_CONTROL: return options_once("pull", "--control", text, &options->control);
 	case PULL_FIRST: return pull_take_first(options, text);
-	case PULL_LIST: options->list = text; return 0;
+	case PULL_LIST: return options_once("pull", "--list", text, &options->list);
 	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
-	case PULL_METRICS_FILE: options->metrics_file = text; return 0;
-	case PULL_SHARD: return shard_parse(&options->shard, text);
+	case PULL_METRICS_FILE:
+		return options_once("pull", "--metrics-file", text, &options->metrics_file);
+	case PULL_SHARD: return pull_take_shard(options, text);
 	case '0': options->is_null_separated = true; return 0;
 	case 'j': return pull_take_jobs(options, text);
 	default: return -1;

@@ -274,14 +274,13 @@ static int serve_take(struct command_line *line, int option, char *text)
 	switch (option) {
 	case SERVE_BLK_FILE: options->image = text; return 0;
 	case SERVE_CAPABILITIES: options->print_capabilities = true; return 0;
-	case SERVE_CONTROL: options->control = text; return 0;
+	case SERVE_CONTROL: return options_once("serve", "--control", text, &options->control);
 	case SERVE_COPY_ON_READ: options->copy_on_read = true; return 0;
 	case SERVE_DIRECT: line->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
 	case SERVE_FD: return serve_take_fd(options, text);
 	case OPTIONS_HOST_BUDGET:
-		options->host_budget = text;
 		options->pull_option = "--host-budget";
-		return 0;
+		return options_once("serve", "--host-budget", text, &options->host_budget);
 	case SERVE_INCOMING: options->incoming = true; return 0;
 	case SERVE_IO: return serve_take_io(options, text);
 	case SERVE_MEMORY: return options_memory("serve", text, &options->engine.memory);
@@ -290,8 +289,9 @@ static int serve_take(struct command_line *line, int option, char *text)
 	case SERVE_QUEUE_NUMBER: return serve_take_queues(options, text);
 	case SERVE_SERIAL: return serve_take_serial(options, text);
 	case SERVE_SNAPSHOT_DIR: return serve_take_dir(options, text);
-	case SERVE_SOCKET: options->socket_path = text; return 0;
-	case SERVE_TRACE: options->trace = text; return 0;
+	case SERVE_SOCKET:
+		return options_once("serve", "--socket-path", text, &options->socket_path);
+	case SERVE_TRACE: return options_once("serve", "--trace", text, &options->trace);
 	case 'r': options->read_only = true; return 0;
 	default: return serve_take_pull(options, option, text);
 	}

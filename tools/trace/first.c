@@ -46,6 +46,11 @@ int first_take(struct first *first, const char *text, char why[TRACE_WHY_CAP])
 	uint64_t max_len = path ? first_cut_size(path) : 0;
 	int rc = path ? trace_load(path, &trace, why) : -ENOMEM;
 
+	if (!rc && first->ranges) {
+		snprintf(why, TRACE_WHY_CAP,
+			 "it is given twice: 'blockpull trace merge' makes one trace of several");
+		rc = -EINVAL;
+	}
 	first_free(first);
 	if (!rc)
 		rc = first_fill(first, &trace, max_len);

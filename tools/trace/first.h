@@ -12,7 +12,8 @@ struct first {
 	size_t n;
 };
 
-/* Reads the trace, up to SIZE bytes of its ranges. 0 or -errno, with a sentence. */
+/* Reads the trace, up to SIZE bytes of its ranges, into what has none yet. 0 or -errno, with a
+ * sentence. */
 int first_take(struct first *first, const char *text, char why[TRACE_WHY_CAP]);
 /* The job takes them, as long as *first is there. */
 void first_apply(const struct first *first, struct bpull_job_options *job);

@@ -46,6 +46,7 @@ def usage(d):
                         (['--queues', '256'], ['--socket-path=s', '--queues=300', top]),
                         (['--serial', '20'], ['--socket-path=s', f'--serial={"x" * 21}', top]),
                         (['--read-only'], ['--socket-path=s', '--read-only', '--pull', top]),
+                        (['--trace', 'twice'], ['--socket-path=s', '--trace=a', '--trace=b', top]),
                         (['--blk-file'], ['--socket-path=s', f'--blk-file={top}', top])):
         refused(USAGE, words, 'serve', *args)
     refused(1, ['socket'], 'serve', '--fd=0', top)

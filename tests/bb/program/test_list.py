@@ -108,6 +108,10 @@ def together(d):
     refused(USAGE, ['--control', 'one image'], 'pull', '--control', f'{d}/s', '--list', path)
     refused(USAGE, ['name is missing'], 'pull')
     refused(USAGE, ['name is missing'], 'pull', '--shard=0/2')
+    with open(f'{d}/trace', 'w', encoding='ascii') as file:
+        file.write('blockpull trace 1\n0 4096 0\n')
+    for option in f'--list={path}', '--shard=0/2', f'--control={d}/s', f'--metrics-file={d}/m', f'--first={d}/trace':
+        refused(USAGE, [option.split('=')[0], 'twice'], 'pull', option, option, *([] if 'list' in option else [top]))
     before.verify('although it was refused')
 
 

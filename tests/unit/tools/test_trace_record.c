@@ -295,14 +295,17 @@ Test(trace_record, a_size_cuts_what_comes_first)
 	static const char text[] = TRACE_MAGIC "900 100 0\n0 300 1\n5000 1 2\n";
 	struct first first = { 0 };
 	struct bpull_job_options job = { .size = sizeof(job) };
-	char note[FIRST_NOTE_CAP];
+	char note[FIRST_NOTE_CAP], why[TRACE_WHY_CAP];
 
 	scratch_file("t", text, sizeof(text) - 1);
 	scratch_file("t:1K", text, sizeof(text) - 1);
 	take(&first, "t", "");
 	cr_assert_eq(first.n, 3);
+	cr_assert_eq(first_take(&first, scratch("t"), why), -EINVAL);
+	cr_assert(strstr(why, "twice"), "%s", why);
 	take(&first, "t:1K", ":0");
 	cr_assert_eq(first.n, 3);
+	first_free(&first);
 	take(&first, "t", ":150");
 	cr_assert_eq(first.n, 2);
 	cr_assert(first.ranges[0].offset == 900 && first.ranges[0].length == 100);
