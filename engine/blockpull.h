@@ -244,7 +244,8 @@ BPULL_API int bpull_engine_process(struct bpull_engine *engine, struct bpull_eve
  * many events were stored, or -EINVAL. */
 BPULL_API int bpull_engine_poll(struct bpull_engine *engine, struct bpull_event *events, int max);
 /* As bpull_engine_process(), but waits until there is at least one event or timeout_ms have passed.
- * A signal that the program catches ends the wait early, with 0. */
+ * Where max is 0 it waits for one, and takes none. A signal that the program catches ends the wait
+ * early, with 0. */
 BPULL_API int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, int max,
 				int timeout_ms);
 

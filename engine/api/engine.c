@@ -279,6 +279,13 @@ static int wait_for_work(struct bpull_engine *engine, bool in_ring, int timeout_
 	return poll(&ready, 1, timeout_ms) < 0 ? -errno : 0;
 }
 
+static bool has_events(struct bpull_engine *engine)
+{
+	ENGINE_SCOPE(engine);
+
+	return engine->events.first || engine->guests.done.first;
+}
+
 int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, int max,
 		      int timeout_ms)
 {
@@ -297,7 +304,7 @@ int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, i
 		n = bpull_engine_process(engine, events, max);
 		if (may_sleep)
 			engine->loop.may_sleep = false;
-		if (n)
+		if (n || (!max && has_events(engine)))
 			return n;
 		if (timeout_ms >= 0) {
 			uint64_t now_ns = engine_now_ns();

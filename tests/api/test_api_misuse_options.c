@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/blockpull.h"
 #include "tests/api/api_rig.h"
@@ -38,5 +39,21 @@ Test(api_misuse, each_call_about_a_job_refuses_the_same_options_by_name)
 		   "compression");
 	refuse_job(disk, (struct bpull_job_options){ .compression_level = 3 }, "compression_level");
 	refuse_job(disk, (struct bpull_job_options){ .n_first = 1 }, "first");
+	bpull_disk_close(disk);
+}
+
+/* The job is over at once, and its event waits. */
+Test(api_misuse, waiting_without_room_for_an_event_ends_when_there_is_one)
+{
+	struct bpull_disk *disk = api_rig_open("top", 0);
+	struct bpull_job_options o = { .size = sizeof(o), .base = scratch("base") };
+	clock_t began;
+
+	cr_assert_eq(bpull_job_start(disk, &o, &error), 0, "%s", error.message);
+	began = clock();
+	cr_assert_eq(bpull_engine_wait(engine, NULL, 0, 5000), 0);
+	cr_assert_eq(bpull_engine_wait(engine, NULL, 0, 5000), 0);
+	cr_assert_lt(clock() - began, CLOCKS_PER_SEC, "it looked for room again and again");
+	cr_assert_eq(api_rig_event(disk).status, BPULL_JOB_COMPLETED);
 	bpull_disk_close(disk);
 }
