@@ -136,9 +136,10 @@ BPULL_API int bpull_virt_block_rebase(struct bpull_virt *virt, const char *path,
  * bpull_virt_block_job_abort() ends it. With PIVOT the disk's image is `base` from then on, and the
  * old one is left as it is; without, the disk's image stays what it was. No other image may read
  * from base, or from a file between: only the program can know that. RELATIVE means what it means
- * to bpull_virt_block_rebase(). Errors: those of bpull_virt_block_pull(); -EINVAL flags that do not
- * go together, a base with SHALLOW, or the image itself without ACTIVE; -ENOTSUP the flag DELETE,
- * or RELATIVE where a link above base is recorded by an absolute name. */
+ * to bpull_virt_block_rebase(). What top and base name is looked for in the chain that the disk has
+ * now. Errors: those of bpull_virt_block_pull(); -EINVAL flags that do not go together, a base with
+ * SHALLOW, a top or base that is not in the chain, or the image itself without ACTIVE; -ENOTSUP the
+ * flag DELETE, or RELATIVE where a link above base is recorded by an absolute name. */
 BPULL_API int bpull_virt_block_commit(struct bpull_virt *virt, const char *path, const char *base,
 				      const char *top, unsigned long bandwidth, unsigned int flags,
 				      struct bpull_error *error);

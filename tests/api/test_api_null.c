@@ -237,8 +237,12 @@ Test(api_null, images_at_rest)
 
 Test(api_null, the_libvirt_way)
 {
+	struct bpull_create_options alone = { .size = sizeof(alone),
+					      .format = BPULL_FORMAT_QCOW2,
+					      .virtual_size = BASE_LEN };
 	struct bpull_virt_block_job_info job;
 
+	cr_assert_eq(bpull_create(scratch("alone"), &alone, &null_error), 0);
 	VIRT_REFUSED(bpull_virt_open, virt, (NULL, NULL, NULL, &null_error));
 	NO_EFFECT(bpull_virt_close, virt, (NULL));
 	NOTHING(bpull_virt_engine, virt, (NULL), NULL);
@@ -262,7 +266,7 @@ Test(api_null, the_libvirt_way)
 	VIRT_REFUSED(bpull_virt_block_commit, top,
 		     (null_virt, null_top, NULL, NULL, 0, 0, &null_error));
 	VIRT_REFUSED(bpull_virt_block_commit, base,
-		     (null_virt, scratch("base"), NULL, NULL, 0, BPULL_VIRT_BLOCK_COMMIT_ACTIVE,
+		     (null_virt, scratch("alone"), NULL, NULL, 0, BPULL_VIRT_BLOCK_COMMIT_ACTIVE,
 		      &null_error));
 	VIRT_REFUSED(bpull_virt_block_job_info, virt, (NULL, null_top, &job, 0, &null_error));
 	VIRT_REFUSED(bpull_virt_block_job_info, path, (null_virt, NULL, &job, 0, &null_error));

@@ -13,12 +13,31 @@
 #include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
 #include "engine/core/export.h"
+#include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
 
-/* ---- names that stay relative ---- */
+/* ---- the disk's chain ---- */
 
-/* The file that the layer opens is the one that `name` leads to. */
+/* The name by which the disk has opened an image, which the caller frees. NULL, with *error filled:
+ * the chain has none there, or there is no memory. */
+static char *path_at(struct bpull_disk *disk, uint32_t depth, struct bpull_error *error)
+{
+	int len = bpull_disk_layer_path(disk, depth, NULL, 0);
+	char *path = len < 0 ? NULL : malloc((size_t)len + 1);
+
+	if (path && bpull_disk_layer_path(disk, depth, path, (size_t)len + 1) == len)
+		return path;
+	free(path);
+	if (len < 0)
+		error_fill(error, -EINVAL, "there is no file below the top that could be the base");
+	else
+		error_fill(error, path ? -EBUSY : -ENOMEM, "%s",
+			   path ? "the disk's chain changes this very moment" : "out of memory");
+	return NULL;
+}
+
+/* The file that the disk has opened is the one that `name` leads to. */
 static bool is_same_file(const char *path, const char *name)
 {
 	char *a = realpath(path, NULL), *b = realpath(name, NULL);
@@ -28,6 +47,24 @@ static bool is_same_file(const char *path, const char *name)
 	free(b);
 	return same;
 }
+
+/* The image's own place is 0. */
+static int find_depth(struct bpull_disk *disk, const char *name, uint32_t *depth,
+		      struct bpull_error *error)
+{
+	char *image = path_at(disk, 0, error);
+	int rc = 0;
+
+	if (!image)
+		return -1;
+	*depth = 0;
+	if (!is_same_file(image, name))
+		rc = bpull_disk_find(disk, name, depth, error) ? -1 : 0;
+	free(image);
+	return rc;
+}
+
+/* ---- names that stay relative ---- */
 
 static int refuse_absolute(const struct bpull_layer_info *layer, struct bpull_error *error)
 {
@@ -40,28 +77,43 @@ static int refuse_absolute(const struct bpull_layer_info *layer, struct bpull_er
 		err_escape(layer->path, strlen(layer->path), shown.name, sizeof(shown.name)));
 }
 
-/* Each link of the chain down to `base`, or to its end, is a relative name. */
-static int check_relative(struct bpull_virt *virt, const char *path, const char *base,
-			  struct bpull_error *error)
+/* The image's link is a relative name. */
+static int check_link(struct bpull_virt *virt, const char *path, struct bpull_error *error)
 {
-	struct bpull_disk_options how = virt->options;
+	struct bpull_disk_options how = {
+		.size = sizeof(how),
+		.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE | BPULL_DISK_NO_BACKING,
+		.relative_dir = virt->options.relative_dir,
+		.open_file = virt->options.open_file,
+		.open_opaque = virt->options.open_opaque,
+		.find_base = virt->options.find_base,
+		.find_opaque = virt->options.find_opaque,
+	};
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_info *info;
 	int rc = 0;
 
-	how.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE;
-	how.opened = NULL;
 	if (bpull_info_open(path, &how, &info, error))
 		return -1;
-	for (unsigned i = 0; !rc && i < bpull_info_depth(info); i++) {
-		struct bpull_layer_info layer = { .size = sizeof(layer) };
-
-		if (bpull_info_layer(info, i, &layer) || (base && is_same_file(layer.path, base)) ||
-		    !layer.backing_name)
-			break;
-		if (*layer.backing_name == '/')
-			rc = refuse_absolute(&layer, error);
-	}
+	if (!bpull_info_layer(info, 0, &layer) && layer.backing_name && *layer.backing_name == '/')
+		rc = refuse_absolute(&layer, error);
 	bpull_info_close(info);
+	return rc;
+}
+
+/* Each link of the chain down to `base`, or to its end, is a relative name. */
+static int check_relative(struct bpull_virt *virt, struct bpull_disk *disk, const char *base,
+			  struct bpull_error *error)
+{
+	uint32_t depth = bpull_disk_depth(disk) - 1;
+	int rc = base ? find_depth(disk, base, &depth, error) : 0;
+
+	for (uint32_t i = 0; !rc && i < depth; i++) {
+		char *path = path_at(disk, i, error);
+
+		rc = path ? check_link(virt, path, error) : -1;
+		free(path);
+	}
 	return rc;
 }
 
@@ -92,14 +144,20 @@ int bpull_virt_block_rebase(struct bpull_virt *virt, const char *path, const cha
 			    unsigned long bandwidth, unsigned int flags, struct bpull_error *error)
 {
 	struct bpull_job_options o = { .size = sizeof(o), .base = base };
+	struct virt_disk *d;
 
 	error_begin(error);
 	if (is_missing(virt, "virt", error) || check_rebase(base, flags, error) ||
 	    virt_to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_REBASE_BANDWIDTH_BYTES, &o.bandwidth,
 			  error) ||
-	    (flags & BPULL_VIRT_BLOCK_REBASE_RELATIVE && check_relative(virt, path, base, error)))
+	    virt_hold(virt, path, &d, error))
 		return -1;
-	return virt_start(virt, path, &o, error);
+	if (flags & BPULL_VIRT_BLOCK_REBASE_RELATIVE &&
+	    check_relative(virt, d->disk, base, error)) {
+		virt_let_go(virt, d);
+		return -1;
+	}
+	return virt_start(virt, d, &o, error);
 }
 
 /* ---- commit ---- */
@@ -124,41 +182,42 @@ static int check_commit(const char *base, const char *top, unsigned int flags,
 				error);
 }
 
-/* What base and top mean, found in the image's chain as it is now. */
+/* What base and top mean in the disk's chain as it is now: a snapshot, or a pivot, has given it
+ * another image than the one by whose path it is known. */
 struct ends {
 	char *base;      /* owned */
 	bool top_is_top; /* the image itself */
 };
 
-static int find_ends(struct bpull_virt *virt, const char *path, const char *base, const char *top,
-		     unsigned int flags, struct ends *ends, struct bpull_error *error)
+static int find_ends(struct bpull_disk *disk, const char *base, const char *top, unsigned int flags,
+		     struct ends *ends, struct bpull_error *error)
 {
-	struct bpull_disk_options how = virt->options;
-	struct bpull_layer_info layer = { .size = sizeof(layer) };
-	struct bpull_info *info;
-	unsigned depth, i = 0;
+	uint32_t depth = 0, below;
 
-	how.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE;
-	how.opened = NULL;
-	if (bpull_info_open(path, &how, &info, error))
+	if (top && find_depth(disk, top, &depth, error))
 		return -1;
-	depth = bpull_info_depth(info);
-	for (; top && i < depth; i++)
-		if (!bpull_info_layer(info, i, &layer) && is_same_file(layer.path, top))
-			break;
-	ends->top_is_top = !i;
-	i = flags & BPULL_VIRT_BLOCK_COMMIT_SHALLOW ? i + 1 : depth - 1;
-	if (!base && i && i < depth && !bpull_info_layer(info, i, &layer))
-		ends->base = strdup(layer.path);
-	else
-		ends->base = base ? strdup(base) : NULL;
-	bpull_info_close(info);
-	return ends->base ? 0
-			  : virt_fail(error, -EINVAL,
-				      "there is no file below the top that could be the base");
+	ends->top_is_top = !depth;
+	if (base) {
+		ends->base = strdup(base);
+		return ends->base ? 0 : virt_fail(error, -ENOMEM, "out of memory");
+	}
+	below = flags & BPULL_VIRT_BLOCK_COMMIT_SHALLOW ? depth + 1 : bpull_disk_depth(disk) - 1;
+	ends->base = path_at(disk, MAX(below, depth + 1), error);
+	return ends->base ? 0 : -1;
 }
 
-static int start_down(struct bpull_virt *virt, const char *path, const char *top,
+static int check_active(const struct ends *ends, unsigned int flags, struct bpull_error *error)
+{
+	if (flags & BPULL_VIRT_BLOCK_COMMIT_ACTIVE && !ends->top_is_top)
+		return virt_fail(
+			error, -EINVAL,
+			"ACTIVE is for a commit of the image itself, and another file is named");
+	if (!(flags & BPULL_VIRT_BLOCK_COMMIT_ACTIVE) && ends->top_is_top)
+		return virt_fail(error, -EINVAL, "a commit of the image itself needs ACTIVE");
+	return 0;
+}
+
+static int start_down(struct bpull_virt *virt, struct virt_disk *d, const char *top,
 		      const struct ends *ends, uint64_t bandwidth, struct bpull_error *error)
 {
 	struct bpull_job_options o = { .size = sizeof(o),
@@ -169,7 +228,7 @@ static int start_down(struct bpull_virt *virt, const char *path, const char *top
 
 	if (ends->top_is_top)
 		o.flags |= BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_KEEP;
-	return virt_start(virt, path, &o, error);
+	return virt_start(virt, d, &o, error);
 }
 
 int bpull_virt_block_commit(struct bpull_virt *virt, const char *path, const char *base,
@@ -177,6 +236,7 @@ int bpull_virt_block_commit(struct bpull_virt *virt, const char *path, const cha
 			    struct bpull_error *error)
 {
 	struct ends ends = { 0 };
+	struct virt_disk *d;
 	uint64_t rate;
 	int rc;
 
@@ -185,17 +245,17 @@ int bpull_virt_block_commit(struct bpull_virt *virt, const char *path, const cha
 	    check_commit(base, top, flags, error) ||
 	    virt_to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_COMMIT_BANDWIDTH_BYTES, &rate,
 			  error) ||
-	    (flags & BPULL_VIRT_BLOCK_COMMIT_RELATIVE && check_relative(virt, path, base, error)) ||
-	    find_ends(virt, path, base, top, flags, &ends, error))
+	    virt_hold(virt, path, &d, error))
 		return -1;
-	if (flags & BPULL_VIRT_BLOCK_COMMIT_ACTIVE && !ends.top_is_top)
-		rc = virt_fail(
-			error, -EINVAL,
-			"ACTIVE is for a commit of the image itself, and another file is named");
-	else if (!(flags & BPULL_VIRT_BLOCK_COMMIT_ACTIVE) && ends.top_is_top)
-		rc = virt_fail(error, -EINVAL, "a commit of the image itself needs ACTIVE");
-	else
-		rc = start_down(virt, path, top, &ends, rate, error);
+	if ((flags & BPULL_VIRT_BLOCK_COMMIT_RELATIVE &&
+	     check_relative(virt, d->disk, base, error)) ||
+	    find_ends(d->disk, base, top, flags, &ends, error) ||
+	    check_active(&ends, flags, error)) {
+		virt_let_go(virt, d);
+		rc = -1;
+	} else {
+		rc = start_down(virt, d, top, &ends, rate, error);
+	}
 	free(ends.base);
 	return rc;
 }

@@ -51,33 +51,46 @@ static struct virt_disk *open_disk(struct bpull_virt *virt, const char *path, ch
 	return NULL;
 }
 
-int virt_start(struct bpull_virt *virt, const char *path, const struct bpull_job_options *options,
-	       struct bpull_error *error)
+int virt_hold(struct bpull_virt *virt, const char *path, struct virt_disk **out,
+	      struct bpull_error *error)
 {
-	struct virt_disk *d;
 	char *real_path;
-	int rc;
 
 	if (virt_resolve(path, &real_path, error))
 		return -1;
-	d = virt_get(virt, real_path);
-	if (d)
+	*out = virt_get(virt, real_path);
+	if (*out)
 		free(real_path);
 	else
-		d = open_disk(virt, path, real_path, error);
-	if (!d)
-		return -1;
+		*out = open_disk(virt, path, real_path, error);
+	return *out ? 0 : -1;
+}
+
+void virt_let_go(struct bpull_virt *virt, struct virt_disk *d)
+{
+	pthread_mutex_lock(&virt->mutex);
+	d->is_over |= !d->attached && !d->n_jobs;
+	pthread_mutex_unlock(&virt->mutex);
+	virt_put(virt, d);
+}
+
+int virt_start(struct bpull_virt *virt, struct virt_disk *d,
+	       const struct bpull_job_options *options, struct bpull_error *error)
+{
+	int rc;
+
 	/* Counted before it starts: it may be over before that call returns. */
 	pthread_mutex_lock(&virt->mutex);
 	d->n_jobs += !d->attached;
 	d->is_over = false;
 	pthread_mutex_unlock(&virt->mutex);
 	rc = bpull_job_start(d->disk, options, error);
-	pthread_mutex_lock(&virt->mutex);
-	if (rc)
-		d->is_over = !d->attached && !--d->n_jobs;
-	pthread_mutex_unlock(&virt->mutex);
-	virt_put(virt, d);
+	if (rc) {
+		pthread_mutex_lock(&virt->mutex);
+		d->n_jobs -= !d->attached;
+		pthread_mutex_unlock(&virt->mutex);
+	}
+	virt_let_go(virt, d);
 	return rc ? -1 : 0;
 }
 
@@ -85,14 +98,16 @@ int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned lo
 			  unsigned int flags, struct bpull_error *error)
 {
 	struct bpull_job_options o = { .size = sizeof(o) };
+	struct virt_disk *d;
 
 	error_begin(error);
 	if (is_missing(virt, "virt", error) ||
 	    virt_check_flags(flags, BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, error) ||
 	    virt_to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, &o.bandwidth,
-			  error))
+			  error) ||
+	    virt_hold(virt, path, &d, error))
 		return -1;
-	return virt_start(virt, path, &o, error);
+	return virt_start(virt, d, &o, error);
 }
 
 int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,

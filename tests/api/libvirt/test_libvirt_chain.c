@@ -296,6 +296,49 @@ Test(libvirt_chain, what_a_commit_refuses)
 	cr_assert_eq(atomic_load(&n_events), 0);
 }
 
+static void expect_chain(struct bpull_disk *disk, const char *image, unsigned depth)
+{
+	char path[4096];
+
+	cr_assert_geq(bpull_disk_layer_path(disk, 0, path, sizeof(path)), 0);
+	cr_assert_str_eq(strrchr(path, '/') + 1, image);
+	cr_assert_eq(bpull_disk_depth(disk), depth);
+}
+
+/* The path stays, and the disk's image becomes another one. */
+Test(libvirt_chain, a_commit_is_of_the_chain_that_an_attached_disk_has_now)
+{
+	const unsigned shallow = BPULL_VIRT_BLOCK_COMMIT_SHALLOW;
+	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
+	struct bpull_snapshot s = { .size = sizeof(s) };
+	struct bpull_disk *disk;
+
+	cr_assert_eq(bpull_disk_open(bpull_virt_engine(virt), scratch("top"), &o, &disk, &error),
+		     0);
+	cr_assert_eq(bpull_virt_attach(virt, scratch("top"), disk, &error), 0);
+	s.disk = disk;
+	s.path = scratch("snap");
+	cr_assert_eq(bpull_disk_snapshot(&s, 1, &error), 0, "%s", error.message);
+	expect_chain(disk, "snap", 4);
+
+	cr_assert_eq(commit(NULL, "top", shallow), 0, "%s", error.message);
+	wait_events(1);
+	cr_assert_eq(atomic_load(&last_type), BPULL_VIRT_BLOCK_JOB_TYPE_COMMIT);
+	expect_chain(disk, "snap", 3);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(commit(NULL, NULL, shallow | BPULL_VIRT_BLOCK_COMMIT_ACTIVE), 0, "%s",
+			     error.message);
+		wait_events(2 + 2 * (int)i);
+		cr_assert_eq(bpull_virt_block_job_abort(virt, scratch("top"),
+							BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT, &error),
+			     0, "%s", error.message);
+		wait_events(3 + 2 * (int)i);
+		expect_chain(disk, i ? "base" : "mid", 2 - i);
+	}
+	cr_assert_eq(bpull_virt_detach(virt, scratch("top"), &error), 0);
+	bpull_disk_close(disk);
+}
+
 Test(libvirt_chain, no_pull_is_pivoted)
 {
 	cr_assert_eq(bpull_virt_block_rebase(virt, scratch("top"), NULL, 1,
