@@ -78,8 +78,9 @@ struct engine_guests {
 	/* Requests that have ended, and those of them that had when the engine last looked at the
 	 * clock. */
 	uint64_t n_over, n_seen;
-	uint64_t last_ns; /* when a guest request ended last */
-	struct toll toll; /* what the jobs' runs cost them (copy/walk/window.c) */
+	uint64_t last_ns;   /* when a guest request ended last */
+	uint64_t source_ns; /* when one wanted bytes of a source last; 0: never */
+	struct toll toll;   /* what the jobs' runs cost them (copy/walk/window.c) */
 };
 
 /* A budget that the program shares with others (copy/walk/outside.c). */

@@ -35,6 +35,8 @@ void engine_arm_notify(struct bpull_engine *engine);
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 /* A guest is at work, or was so within the last 10 ms. */
 bool engine_guest_is_active(const struct bpull_engine *engine);
+/* One has wanted bytes of a source within the last second. */
+bool engine_guest_needs_sources(const struct bpull_engine *engine);
 
 /* The engine's epoll, timer and wake descriptors. 0 or -errno. */
 int loop_open_descriptors(struct bpull_engine *engine);

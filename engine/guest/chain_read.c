@@ -17,6 +17,7 @@
 
 #include "engine/blockpull.h"
 #include "engine/copy/walk/readers.h"
+#include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/load.h"
 #include "engine/core/op.h"
@@ -188,6 +189,15 @@ static int add_own_part(struct chain_read *g, const struct extent *e)
 	return 0;
 }
 
+/* A job leaves its connection to the guest for a while. */
+static void note_needs_source(const struct chain_read *g, const struct extent *e)
+{
+	const struct layer *layer = g->op->disk->chain->layers[e->depth];
+
+	if (layer->data->is_source || layer->file->is_source)
+		g->op->engine->guests.source_ns = engine_now_ns();
+}
+
 /* Maps until all parts are used or a table is missing. 0, TABLE_NEED or -errno. */
 static int map_parts(struct chain_read *g, struct table_need *need)
 {
@@ -205,8 +215,10 @@ static int map_parts(struct chain_read *g, struct table_need *need)
 			rc = add_joined_part(g, &e) ? 0 : add_own_part(g, &e);
 			if (rc)
 				return rc;
-			if (e.depth)
+			if (e.depth) {
 				widen(&g->below, &e);
+				note_needs_source(g, &e);
+			}
 		}
 		g->done += e.len;
 	}

@@ -179,13 +179,14 @@ static void note_source(struct copy_run *p)
 		p->read.is_of_source |= p->reqs[i].file->is_source;
 }
 
-/* A guest notices nothing of the job's run until it has them. */
-static bool is_of_sources(const struct copy_run *p)
+/* A guest that needs no source notices nothing of the job's run until it has them. */
+static bool waits_for_sources(const struct copy_run *p)
 {
 	for (unsigned i = 0; i < p->read.n_reqs; i++)
 		if (!p->reqs[i].file->is_source)
 			return false;
-	return p->read.n_reqs && p->kind != RUN_ON_READ;
+	return p->read.n_reqs && p->kind != RUN_ON_READ &&
+	       !engine_guest_needs_sources(p->op.engine);
 }
 
 enum step copy_run_read(struct copy_run *p)
@@ -206,7 +207,7 @@ enum step copy_run_read(struct copy_run *p)
 	describe_reads(p);
 	note_source(p);
 	requests_note_reads(p, p->read.n_reqs);
-	if (is_of_sources(p))
+	if (waits_for_sources(p))
 		run_waits(p, engine_now_ns());
 	submit_reads(p);
 	return p->read.n_reqs ? STEP_WAIT : STEP_NEXT;
