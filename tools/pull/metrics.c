@@ -34,6 +34,7 @@ struct metrics_past {
 struct metrics {
 	const char *path;
 	char *temp_path;
+	char *file; /* the path's last part, escaped */
 	struct metrics_row *rows;
 	struct metrics_past *past; /* as many */
 	unsigned n_rows;
@@ -71,7 +72,8 @@ static int metrics_write(struct metrics *metrics, int code)
 	if (out) {
 		for (unsigned i = 0; i < metrics->n_rows; i++)
 			metrics_look(&metrics->rows[i], &metrics->past[i], now_ns);
-		metrics_text_put(out, metrics->rows, metrics->n_rows, metrics->began_s, code);
+		metrics_text_put(out, metrics->file, metrics->rows, metrics->n_rows,
+				 metrics->began_s, code);
 	}
 	/* Not durably: after a power cut these numbers are of no use. */
 	rc = !out || fclose(out)
@@ -122,12 +124,14 @@ static void metrics_free(struct metrics *metrics)
 	free(metrics->rows);
 	free(metrics->past);
 	free(metrics->temp_path);
+	free(metrics->file);
 	free(metrics);
 }
 
 struct metrics *metrics_open(const char *path, const struct pull_image *images, unsigned n_images)
 {
 	struct metrics *metrics = calloc(1, sizeof(*metrics));
+	const char *slash = strrchr(path, '/');
 	bool is_short;
 
 	if (!metrics)
@@ -141,7 +145,8 @@ struct metrics *metrics_open(const char *path, const struct pull_image *images, 
 	metrics->temp_path = text_file_temp(path);
 	if (metrics->temp_path)
 		unlink(metrics->temp_path); /* a killed command's: metrics_file_check() looked */
-	is_short = !metrics->rows || !metrics->past || !metrics->temp_path;
+	metrics->file = metrics_text_escape(slash ? slash + 1 : path);
+	is_short = !metrics->rows || !metrics->past || !metrics->temp_path || !metrics->file;
 	for (unsigned i = 0; metrics->rows && i < n_images; i++) {
 		metrics->rows[i].image = &images[i];
 		metrics->rows[i].rate = -1;

@@ -2,8 +2,10 @@
 /*
  * The text is made of one table of metrics: the format wants all lines of a
  * metric in one group, so the outer loop is over metrics, the inner one over
- * images. Names of states and classes are those of --json. A library for the
- * format was rejected: it is names, labels and numbers.
+ * images. All have the file's name in a label: a collector reads the files of
+ * several commands as one, where two series with equal labels are an error.
+ * Names of states and classes are those of --json. A library for the format was
+ * rejected: it is names, labels and numbers.
  */
 #include "tools/pull/metrics_text.h"
 
@@ -164,15 +166,16 @@ static void metrics_text_put_head(FILE *out, const char *name, const char *type,
 	fprintf(out, "# HELP blockpull_%s %s\n# TYPE blockpull_%s %s\n", name, help, name, type);
 }
 
-static void metrics_text_put_one(FILE *out, const char *name, const char *help, double value)
+static void metrics_text_put_one(FILE *out, const char *file, const char *name, const char *help,
+				 double value)
 {
 	metrics_text_put_head(out, name, "gauge", help);
-	fprintf(out, "blockpull_%s", name);
+	fprintf(out, "blockpull_%s{file=\"%s\"}", name, file);
 	metrics_text_put_number(out, value);
 }
 
-static void metrics_text_put_kind(FILE *out, const struct metrics_row *rows, unsigned n_rows,
-				  const struct metrics_kind *kind)
+static void metrics_text_put_kind(FILE *out, const char *file, const struct metrics_row *rows,
+				  unsigned n_rows, const struct metrics_kind *kind)
 {
 	metrics_text_put_head(out, kind->name, kind->type, kind->help);
 	for (unsigned i = 0; i < n_rows; i++) {
@@ -181,7 +184,7 @@ static void metrics_text_put_kind(FILE *out, const struct metrics_row *rows, uns
 		double value;
 		if (!row->label || !kind->value(row, &detail, &value))
 			continue;
-		fprintf(out, "blockpull_%s{image=\"%s\"", kind->name, row->label);
+		fprintf(out, "blockpull_%s{file=\"%s\",image=\"%s\"", kind->name, file, row->label);
 		if (kind->detail)
 			fprintf(out, ",%s=\"%s\"", kind->detail, detail);
 		fputc('}', out);
@@ -190,8 +193,10 @@ static void metrics_text_put_kind(FILE *out, const struct metrics_row *rows, uns
 }
 
 /* How many images are where: each of the four lines is always there. */
-static void metrics_text_put_counts(FILE *out, const struct metrics_row *rows, unsigned n_rows)
+static void metrics_text_put_counts(FILE *out, const char *file, const struct metrics_row *rows,
+				    unsigned n_rows)
 {
+	static const char line[] = "blockpull_images{file=\"%s\",state=\"%s\"} %u\n";
 	unsigned n_untried = 0, n_running = 0, n_done = 0, n_failed = 0;
 
 	for (unsigned i = 0; i < n_rows; i++) {
@@ -206,27 +211,27 @@ static void metrics_text_put_counts(FILE *out, const struct metrics_row *rows, u
 			n_done++;
 	}
 	metrics_text_put_head(out, "images", "gauge", "Images by what has become of them.");
-	fprintf(out, "blockpull_images{state=\"untried\"} %u\n", n_untried);
-	fprintf(out, "blockpull_images{state=\"running\"} %u\n", n_running);
-	fprintf(out, "blockpull_images{state=\"done\"} %u\n", n_done);
-	fprintf(out, "blockpull_images{state=\"failed\"} %u\n", n_failed);
+	fprintf(out, line, file, "untried", n_untried);
+	fprintf(out, line, file, "running", n_running);
+	fprintf(out, line, file, "done", n_done);
+	fprintf(out, line, file, "failed", n_failed);
 }
 
-void metrics_text_put(FILE *out, const struct metrics_row *rows, unsigned n_rows, int64_t began_s,
-		      int code)
+void metrics_text_put(FILE *out, const char *file, const struct metrics_row *rows, unsigned n_rows,
+		      int64_t began_s, int code)
 {
 	metrics_text_put_head(out, "build_info", "gauge", "The version, in a label; always 1.");
-	fprintf(out, "blockpull_build_info{version=\"%s\"} 1\n", bpull_version());
-	metrics_text_put_one(out, "start_time_seconds", "When the command began, since 1970.",
+	fprintf(out, "blockpull_build_info{file=\"%s\",version=\"%s\"} 1\n", file, bpull_version());
+	metrics_text_put_one(out, file, "start_time_seconds", "When the command began, since 1970.",
 			     began_s);
-	metrics_text_put_one(out, "update_time_seconds", "When this was written, since 1970.",
+	metrics_text_put_one(out, file, "update_time_seconds", "When this was written, since 1970.",
 			     time(NULL));
-	metrics_text_put_one(out, "running", "1: the command goes on; 0: it has ended.",
+	metrics_text_put_one(out, file, "running", "1: the command goes on; 0: it has ended.",
 			     code == METRICS_TEXT_RUNNING);
 	if (code != METRICS_TEXT_RUNNING)
-		metrics_text_put_one(out, "exit_code", "What the command ended with; 0: done.",
-				     code);
-	metrics_text_put_counts(out, rows, n_rows);
+		metrics_text_put_one(out, file, "exit_code",
+				     "What the command ended with; 0: done.", code);
+	metrics_text_put_counts(out, file, rows, n_rows);
 	for (size_t i = 0; i < sizeof(metrics_text_kinds) / sizeof(metrics_text_kinds[0]); i++)
-		metrics_text_put_kind(out, rows, n_rows, &metrics_text_kinds[i]);
+		metrics_text_put_kind(out, file, rows, n_rows, &metrics_text_kinds[i]);
 }

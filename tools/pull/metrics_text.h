@@ -21,8 +21,8 @@ struct metrics_row {
 /* A label's value as the format demands it: UTF-8, with the backslash, the quote and the newline
  * escaped. Free it; NULL: no memory. */
 char *metrics_text_escape(const char *name);
-/* Writes all of it. `began_s`: since 1970. */
-void metrics_text_put(FILE *out, const struct metrics_row *rows, unsigned n_rows, int64_t began_s,
-		      int code);
+/* Writes all of it. `file`: the name of the file that it is for, escaped. `began_s`: since 1970. */
+void metrics_text_put(FILE *out, const char *file, const struct metrics_row *rows, unsigned n_rows,
+		      int64_t began_s, int code);
 
 #endif

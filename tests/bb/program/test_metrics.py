@@ -122,6 +122,18 @@ def twice(d):
     same(value(found, 'blockpull_images', state='done'), 3, 'images done')
 
 
+@case('the files of two commands can be read as one')
+def two_files(d):
+    """As node_exporter reads those of a directory: a series that comes twice is an error there."""
+    one, two = chain(d), chain(d, name='two')
+    bp('pull', '--metrics-file', f'{d}/a.prom', one)
+    bp('pull', '--metrics-file', f'{d}/b"c.prom', one, two)
+    found = prometheus.read(f'{d}/a.prom') + prometheus.read(f'{d}/b"c.prom')
+    series = [(name, *sorted(labels.items())) for name, labels, _ in found]
+    same(len(set(series)), len(series), 'series')
+    same(value(found, 'blockpull_images', file='b"c.prom', state='done'), 2, 'images done')
+
+
 @case('images that failed')
 def failed(d):
     good, bad = chain(d), chain(d, name='bad')
