@@ -314,7 +314,10 @@ static int serve_main(struct command_line *line)
 
 static void serve_forget(struct command_line *line)
 {
-	fence_free(&((struct serve_options *)line)->fence);
+	struct serve_options *options = (struct serve_options *)line;
+
+	fence_free(&options->fence);
+	first_free(&options->first);
 }
 
 const struct command serve_command = {

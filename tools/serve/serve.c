@@ -334,7 +334,7 @@ static int serve_close(struct serve *s)
 	int rc;
 
 	link_close(&s->link);
-	touched_end(s->options, &s->port);
+	touched_end(&s->port);
 	rc = serve_flush(s);
 	if (rc)
 		say_error("'%s': what was written last could not be made durable: %s",

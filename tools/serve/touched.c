@@ -20,11 +20,10 @@ void touched_tell(struct port *port)
 		say_note("warning: %s; the next try follows", why);
 }
 
-void touched_end(struct serve_options *options, struct port *port)
+void touched_end(struct port *port)
 {
 	char why[TRACE_WHY_CAP];
 
 	if (record_end(&port->record, why))
 		say_error("%s", why);
-	first_free(&options->first);
 }

@@ -11,6 +11,6 @@ void touched_note_first(const struct serve_options *options, struct bpull_disk *
 /* Says what went wrong with writing it, if that is new. */
 void touched_tell(struct port *port);
 /* The server ends: writes what was touched, and says what went wrong with it. */
-void touched_end(struct serve_options *options, struct port *port);
+void touched_end(struct port *port);
 
 #endif
