@@ -102,25 +102,28 @@ static void set_table(struct other *o, const struct message *m)
 
 static void get_inflight(int fd, struct message *m)
 {
-	struct vhost_inflight_message *a = (void *)m->payload;
+	struct vhost_inflight_message a; /* a payload is aligned to 4 bytes only */
 	int region = memfd_create("other", 0);
 
-	a->mmap_len = a->n_queues * other_region_len(a->queue_size);
-	a->mmap_off = 0;
-	if (ftruncate(region, (off_t)a->mmap_len))
+	memcpy(&a, m->payload, sizeof(a));
+	a.mmap_len = a.n_queues * other_region_len(a.queue_size);
+	a.mmap_off = 0;
+	if (ftruncate(region, (off_t)a.mmap_len))
 		exit(1);
+	memcpy(m->payload, &a, sizeof(a));
 	answer(fd, m, m->len, region);
 	close(region);
 }
 
 static void set_inflight(struct other *o, const struct message *m)
 {
-	const struct vhost_inflight_message *a = (const void *)m->payload;
+	struct vhost_inflight_message a;
 
-	o->inflight = mmap(NULL, a->mmap_off + a->mmap_len, PROT_READ | PROT_WRITE, MAP_SHARED,
+	memcpy(&a, m->payload, sizeof(a));
+	o->inflight = mmap(NULL, a.mmap_off + a.mmap_len, PROT_READ | PROT_WRITE, MAP_SHARED,
 			   m->fds[0], 0);
-	o->inflight += a->mmap_off;
-	o->inflight_size = a->queue_size;
+	o->inflight += a.mmap_off;
+	o->inflight_size = a.queue_size;
 }
 
 static struct other_queue *queue_of(struct other *o, const struct message *m)
