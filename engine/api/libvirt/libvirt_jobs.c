@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/api/libvirt/libvirt.h"
 #include "engine/api/libvirt/libvirt_handle.h"
@@ -169,10 +170,26 @@ static int pivot(struct bpull_disk *disk, struct bpull_error *error)
 	return rc ? virt_fail(error, rc, "no block job runs on that disk") : 0;
 }
 
+/* A program that was told of a pivot may remove the old image. */
+static int check_pivoted(struct bpull_disk *disk, struct bpull_error *error)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+
+	bpull_job_get_info(disk, &info);
+	if (info.state != BPULL_JOB_CONCLUDED || info.status == BPULL_JOB_COMPLETED)
+		return 0;
+	return virt_fail(
+		error, info.error ? info.error : -ECANCELED,
+		"the commit has ended without its pivot: %s; the disk's image is what it was",
+		strerror(info.error ? -info.error : ECANCELED));
+}
+
 int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsigned int flags,
 			       struct bpull_error *error)
 {
+	bool is_pivot = flags & BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT;
 	struct virt_disk *d;
+	int rc = 0;
 
 	error_begin(error);
 	if (is_missing(virt, "virt", error))
@@ -183,16 +200,16 @@ int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsign
 		return -1;
 	if (hold_running(virt, path, &d, error))
 		return -1;
-	if (flags & BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT && pivot(d->disk, error)) {
-		virt_put(virt, d);
-		return -1;
-	}
-	if (!(flags & BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT))
+	if (is_pivot)
+		rc = pivot(d->disk, error);
+	else
 		bpull_job_abort(d->disk); /* -ENOENT: the job has just ended, as asked */
-	if (!(flags & BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC))
+	if (!rc && !(flags & BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC)) {
 		bpull_job_wait(d->disk, -1);
+		rc = is_pivot ? check_pivoted(d->disk, error) : 0;
+	}
 	virt_put(virt, d);
-	return 0;
+	return rc;
 }
 
 int bpull_virt_block_job_set_speed(struct bpull_virt *virt, const char *path,

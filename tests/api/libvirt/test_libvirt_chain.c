@@ -7,9 +7,11 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "engine/blockpull-libvirt.h"
@@ -335,6 +337,38 @@ Test(libvirt_chain, a_commit_is_of_the_chain_that_an_attached_disk_has_now)
 		wait_events(3 + 2 * (int)i);
 		expect_chain(disk, i ? "base" : "mid", 2 - i);
 	}
+	cr_assert_eq(bpull_virt_detach(virt, scratch("top"), &error), 0);
+	bpull_disk_close(disk);
+}
+
+/* A program removes the image that it was told to be through with. */
+Test(libvirt_chain, a_pivot_that_fails_is_no_success)
+{
+	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
+	struct rlimit limit = { .rlim_cur = 320 * 1024, .rlim_max = RLIM_INFINITY };
+	struct bpull_disk *disk;
+
+	cr_assert_eq(bpull_disk_open(bpull_virt_engine(virt), scratch("top"), &o, &disk, &error),
+		     0);
+	cr_assert_eq(bpull_virt_attach(virt, scratch("top"), disk, &error), 0);
+	cr_assert_eq(commit(NULL, NULL,
+			    BPULL_VIRT_BLOCK_COMMIT_ACTIVE | BPULL_VIRT_BLOCK_COMMIT_SHALLOW),
+		     0, "%s", error.message);
+	wait_events(1);
+	/* What the guest writes has no room below. */
+	cr_assert_eq(bpull_job_pause(disk), 0);
+	cr_assert_eq(bpull_pwrite(disk, "x", 1, 5 * MiB, 0), 0);
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	cr_assert_eq(bpull_job_resume(disk), 0);
+	cr_assert_eq(bpull_virt_block_job_abort(virt, scratch("top"),
+						BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT, &error),
+		     -1, "it has taken the pivot for done");
+	limit.rlim_cur = RLIM_INFINITY;
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	wait_events(2);
+	cr_assert_eq(atomic_load(&last_status), BPULL_VIRT_BLOCK_JOB_FAILED);
+	expect_chain(disk, "top", 3);
 	cr_assert_eq(bpull_virt_detach(virt, scratch("top"), &error), 0);
 	bpull_disk_close(disk);
 }
