@@ -117,7 +117,8 @@ BPULL_API int bpull_virt_detach(struct bpull_virt *virt, const char *path,
 
 /* Starts pulling the whole chain into the image, as virDomainBlockPull() does. An image that is not
  * attached is opened, and closed when the job is over. Errors: those of bpull_disk_open() and
- * bpull_job_start(); -EINVAL unknown flags, or a path that is not absolute. */
+ * bpull_job_start(); -EINVAL unknown flags, or a path that is not absolute; -ERANGE the bandwidth
+ * in MiB/s is 2^63 bytes/s or more. */
 BPULL_API int bpull_virt_block_pull(struct bpull_virt *virt, const char *path,
 				    unsigned long bandwidth, unsigned int flags,
 				    struct bpull_error *error);
@@ -144,7 +145,8 @@ BPULL_API int bpull_virt_block_commit(struct bpull_virt *virt, const char *path,
 				      const char *top, unsigned long bandwidth, unsigned int flags,
 				      struct bpull_error *error);
 /* Tells how far the job of a disk is, as virDomainGetBlockJobInfo() does. Returns 1 with *info
- * filled, 0 where no job runs, or -1. -EINVAL: unknown flags. */
+ * filled, 0 where no job runs, or -1. Errors: -EINVAL unknown flags; -EOVERFLOW bytes/s were asked
+ * for, and the limit is beyond an unsigned long of 32 bits. */
 BPULL_API int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 					struct bpull_virt_block_job_info *info, unsigned int flags,
 					struct bpull_error *error);
@@ -157,7 +159,8 @@ BPULL_API int bpull_virt_block_job_info(struct bpull_virt *virt, const char *pat
 BPULL_API int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path,
 					 unsigned int flags, struct bpull_error *error);
 /* Changes the limit of the job of a disk at once, as virDomainBlockJobSetSpeed() does. Errors:
- * -ENOENT no job runs; -EINVAL unknown flags. */
+ * -ENOENT no job runs; -EINVAL unknown flags; -ERANGE the bandwidth in MiB/s is 2^63 bytes/s or
+ * more. */
 BPULL_API int bpull_virt_block_job_set_speed(struct bpull_virt *virt, const char *path,
 					     unsigned long bandwidth, unsigned int flags,
 					     struct bpull_error *error);

@@ -4,6 +4,7 @@
  * asks the library. Numbers and semantics are in the header.
  */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +134,11 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 	virt_put(virt, d);
 	if (!found)
 		return 0;
+	if (is_bytes && now.bandwidth > ULONG_MAX)
+		return virt_fail(error, -EOVERFLOW,
+				 "a limit of %llu bytes/s is beyond an unsigned long: ask for "
+				 "MiB/s",
+				 (unsigned long long)now.bandwidth);
 	*info = (struct bpull_virt_block_job_info){
 		.type = (int)now.type,
 		.bandwidth = is_bytes ? now.bandwidth : div_round_up(now.bandwidth, MiB),
