@@ -259,7 +259,9 @@ enum bpull_disk_flags {
 					    writes meanwhile may be seen half */
 	BPULL_DISK_NO_BACKING = 1 << 2,   /* with READ_ONLY: opens the image alone. Ranges that it
 					    does not hold are reported as unallocated, and read as
-					    zeros. Only for bpull_disk_open(), bpull_info_open() */
+					    zeros; what the options say of backing files does not
+					    count, but for backing_formats. Only for
+					    bpull_disk_open(), bpull_info_open() */
 	BPULL_DISK_READ_HOLES = 1 << 3,   /* trusts no file system's word on holes of raw files */
 	BPULL_DISK_GUEST_IO = 1 << 4,     /* guest requests will come. Without READ_ONLY the image
 					    is made ready for writing at once, as a job's start does
@@ -291,8 +293,8 @@ enum bpull_backing_rule {
 	BPULL_BACKING_DIRS = 0, /* plain files in the directory of the image itself and below it
 				   (none, where the image is a block device or lies in "/"), and
 				   what allowed_dirs names; symlinks are resolved first */
-	BPULL_BACKING_ANY = 1,
-	BPULL_BACKING_NONE = 2,
+	BPULL_BACKING_ANY = 1,  /* allowed_dirs has nothing to add */
+	BPULL_BACKING_NONE = 2, /* -EINVAL with allowed_dirs */
 };
 
 /* What happens where an image records no format for its backing file and the program names none. */
@@ -904,7 +906,8 @@ BPULL_API int bpull_job_resume(struct bpull_disk *disk);
  * runs. Any thread. */
 BPULL_API int bpull_job_abort(struct bpull_disk *disk);
 /* Lets a job that waits at READY drop the link, also one that is paused; its COMPLETED event
- * follows. Any thread. Errors: -EAGAIN the job is not READY; -ENOENT no job runs. */
+ * follows. A paused commit of the image itself has to be resumed first, if its guest has written
+ * since. Any thread. Errors: -EAGAIN the job is not READY; -ENOENT no job runs. */
 BPULL_API int bpull_job_finalize(struct bpull_disk *disk);
 
 /* ---- Guest I/O --------------------------------------------------------------
@@ -1047,7 +1050,8 @@ struct bpull_extent {
 };
 
 /* Maps up to max extents of the guest's disk from `start` on; neighbours of one kind are one
- * extent. Blocking (see the top). Errors: -EPERM the disk is inactive; -EUCLEAN a table is damaged;
+ * extent. Blocking (see the top). Returns how many it filled; 0: the disk ends at or before
+ * `start`. Errors: -EPERM the disk is inactive; -EUCLEAN a table is damaged;
  * -EIO or another code of a file: a table can't be read; -EINVAL max is not at least 1. */
 BPULL_API int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents,
 			     int max, struct bpull_error *error);
@@ -1201,7 +1205,7 @@ struct bpull_create_options {
 	uint64_t virtual_size;    /* of the guest's disk, bytes; 0: that of the backing file, which
 				   * must be there then (but see empty) */
 	const char *backing_name; /* recorded as given; relative to the new image; NULL: none */
-	enum bpull_format backing_format; /* required with backing_name */
+	enum bpull_format backing_format; /* required with backing_name; without it -EINVAL */
 	uint32_t cluster_size;            /* bytes, a power of two; 0: 65536 */
 	uint32_t version;                 /* qcow2: 2 or 3; 0: 3 */
 	uint32_t refcount_bits;           /* qcow2: 1..64; 0: 16 */

@@ -136,10 +136,13 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	rc = options_take(OPEN_FLATTEN, source_options, &source, error);
 	if (rc)
 		return rc;
-	if (!options_import(&o, sizeof(o), out_options) || o.format > OPTIONS_LAST_FORMAT ||
-	    o.backing_name || o.virtual_size || o.creating || o.user_data || o.find_base ||
-	    o.find_opaque)
+	if (!options_import(&o, sizeof(o), out_options) || o.format > OPTIONS_LAST_FORMAT)
 		return error_fill(error, -EINVAL, "unknown options for flattening");
+	if (o.backing_name || o.backing_format || o.virtual_size || o.empty || o.creating ||
+	    o.user_data || o.find_base || o.find_opaque)
+		return error_fill(error, -EINVAL,
+				  "a flatten's new file has no backing file and the source's size: "
+				  "only its format, and what goes with that, can be given");
 	opened = source.opened;
 	source.opened = NULL;
 	source.flags |= BPULL_DISK_READ_ONLY;

@@ -57,3 +57,34 @@ Test(api_misuse, waiting_without_room_for_an_event_ends_when_there_is_one)
 	cr_assert_eq(api_rig_event(disk).status, BPULL_JOB_COMPLETED);
 	bpull_disk_close(disk);
 }
+
+static void refuse_flatten(struct bpull_create_options o)
+{
+	struct bpull_disk *disk;
+
+	o.size = sizeof(o);
+	cr_assert_eq(
+		bpull_flatten_open(engine, scratch("top"), NULL, scratch("new"), &o, &disk, &error),
+		-EINVAL);
+	cr_assert(strstr(error.message, "no backing file"), "%s", error.message);
+}
+
+Test(api_misuse, what_would_do_nothing_is_refused)
+{
+	const char *const dirs[] = { "/" };
+	struct bpull_create_options o = { .size = sizeof(o),
+					  .format = BPULL_FORMAT_QCOW2,
+					  .virtual_size = MiB,
+					  .backing_format = BPULL_FORMAT_RAW };
+
+	refuse_flatten((struct bpull_create_options){ .backing_format = BPULL_FORMAT_RAW });
+	refuse_flatten((struct bpull_create_options){ .empty = 1 });
+	cr_assert_eq(bpull_create(scratch("new"), &o, &error), -EINVAL);
+	cr_assert(strstr(error.message, "no backing file"), "%s", error.message);
+	cr_assert_eq(
+		api_rig_try_open((struct bpull_disk_options){ .backing_rule = BPULL_BACKING_NONE,
+							      .allowed_dirs = dirs,
+							      .n_allowed_dirs = 1 }),
+		-EINVAL);
+	cr_assert(strstr(error.message, "allowed_dirs"), "%s", error.message);
+}

@@ -83,6 +83,10 @@ static int size_of(const char *path, const struct bpull_create_options *o, uint6
 		return err_set(
 			err, -EINVAL,
 			"a backing file needs its format, since it must not be guessed later");
+	if (!o->backing_name && o->backing_format)
+		return err_set(err, -EINVAL,
+			       "a backing file's format is given, but no backing file: name it, or "
+			       "leave the format out");
 	if (!o->find_base && o->find_opaque)
 		return err_set(err, -EINVAL, "find_opaque is for find_base, which is missing");
 	if (o->backing_name)

@@ -47,6 +47,11 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 				  "backing files whose format is not recorded can't be probed and "
 				  "be %s at once: BPULL_TRUST_ALL goes without a backing_format",
 				  bpull_format_name(out->backing_format));
+	if (out->backing_rule == BPULL_BACKING_NONE && out->n_allowed_dirs)
+		return error_fill(
+			error, -EINVAL,
+			"no backing file is allowed (BPULL_BACKING_NONE), and allowed_dirs "
+			"allows some: leave one of the two out");
 	if (out->relative_dir && out->relative_dir[0] != '/')
 		return error_fill(error, -EINVAL, "relative_dir is not an absolute name");
 	if (out->open_file ? out->backing_rule || out->n_allowed_dirs : out->open_opaque != NULL)
