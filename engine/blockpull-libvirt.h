@@ -152,10 +152,10 @@ BPULL_API int bpull_virt_block_job_info(struct bpull_virt *virt, const char *pat
 					struct bpull_error *error);
 /* Stops the job of a disk, as virDomainBlockJobAbort() does, and waits for that; with ASYNC it only
  * asks for it. A CANCELED event comes, unless the job completes first. A later pull goes on where
- * this one stopped. With PIVOT it completes a commit of the image itself, and 0 means that the disk's
- * image is base now (with ASYNC, that it was asked for). Errors: -ENOENT no job runs; -EAGAIN PIVOT,
- * and the job is not READY; -EINVAL PIVOT of another job, or unknown flags; -ECANCELED / -EIO or
- * another code of the file: the job has ended without its pivot. */
+ * this one stopped. With PIVOT it completes a commit of the image itself: 0 means that base is the
+ * disk's image now, or with ASYNC that this was asked for. Errors: -ENOENT no job runs; -EAGAIN
+ * PIVOT, and the job is not READY; -EINVAL PIVOT of another job, or unknown flags; -ECANCELED /
+ * -EIO or another code of the file: the job has ended without its pivot. */
 BPULL_API int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path,
 					 unsigned int flags, struct bpull_error *error);
 /* Changes the limit of the job of a disk at once, as virDomainBlockJobSetSpeed() does. Errors:
