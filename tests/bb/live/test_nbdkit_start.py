@@ -75,7 +75,7 @@ def beside(*argv):
     try:
         yield
     finally:
-        harness.kill(process, signal.SIGTERM)
+        harness.kill(process)  # qemu-nbd loses a SIGTERM that comes before its loop
         harness.finish(process)
 
 
