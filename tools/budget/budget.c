@@ -197,6 +197,8 @@ int budget_open(const char *path, const uint64_t *rate, struct budget **out,
 	struct budget *b;
 	int rc;
 
+	if (!*path)
+		return budget_fail(why, -EINVAL, path, "the name of a file is missing");
 	if (rate && *rate > BUDGET_MAX_RATE)
 		return budget_fail(why, -ERANGE, path, "a budget has at most 16 GiB a second");
 	b = calloc(1, sizeof(*b));

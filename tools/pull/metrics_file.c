@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "tools/pull/metrics_file.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tools/cli/say.h"
 #include "tools/words/exit_code.h"
@@ -47,6 +50,11 @@ int metrics_file_check(const char *path)
 				 "--metrics-file: '%s' is no regular file, and would be "
 				 "replaced by one",
 				 path);
+	if (access(path, R_OK))
+		return say_usage("pull",
+				 "--metrics-file: '%s' can't be looked at before it is replaced: "
+				 "%s",
+				 path, strerror(errno));
 	if (!metrics_file_is_ours(path, &st))
 		return say_usage("pull",
 				 "--metrics-file: '%s' holds something else than metrics "

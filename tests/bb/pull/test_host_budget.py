@@ -178,6 +178,7 @@ def refused(d):
         pass
     for value, words in ((f'{d}/text:16M', "no budget's file"), (f'{d}/page:16M', 'something else'), (f'{d}/fifo:16M', "no budget's file"),
                          (f'{d}/link:16M', ''), (f'{d}/budget', 'say its rate'), (f'{d}/empty', 'say its rate'),
+                         ('', 'is missing'), (':5M', 'is missing'),
                          (f'{d}/budget:16Mx', 'say its rate'), (f'{d}/none/budget:1M', 'No such file'),
                          (f'{d}/b2:17G', '16 GiB')):
         result = bp('pull', f'--host-budget={value}', top, rc=None)
