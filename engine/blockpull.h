@@ -753,7 +753,8 @@ struct bpull_job_options {
 	uint64_t min_rate;
 	/* What 99 of 100 reads and writes of the disk's guest are to take at most, ns; 0: no
 	 * matter. The job's limit then follows what they do take, instead of guest_share. That
-	 * comes before a deadline and a bandwidth, but the limit is never below min_rate. */
+	 * comes before a deadline and a bandwidth, but the limit is never below min_rate. -EINVAL
+	 * where the disk was opened without GUEST_IO. */
 	uint64_t guest_p99_ns;
 	/* A backing file of the chain: the job is one between that file and base. PULL: that file
 	 * gets what lies between the two, and its link then leads to base, or goes; the image
@@ -889,8 +890,8 @@ BPULL_API const char *bpull_job_dropped(const struct bpull_disk *disk, uint32_t 
 /* Changes the job's own limit on bytes, at once. -ENOENT: no job runs. Any thread. */
 BPULL_API int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst);
 /* Changes those of the job's other limits that rates->which names, at once. Any thread. Errors:
- * -ENOENT no job runs; -EINVAL rates->which names an unknown limit, or the struct's size is
- * wrong. */
+ * -ENOENT no job runs; -EINVAL rates->which names an unknown limit, the struct's size is wrong, or
+ * guest_p99_ns is not 0 and the disk was opened without GUEST_IO. */
 BPULL_API int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *rates);
 /* Pauses the job of a disk: it asks for no more, and what is in flight finishes and is committed.
  * Copying, proving and verifying then stand still (BPULL_JOB_PAUSED); a commit, the wait for

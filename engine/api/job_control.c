@@ -83,6 +83,9 @@ int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *r
 
 	if (!disk || !rates || !options_import(&r, sizeof(r), rates) || r.which & ~KNOWN_RATES)
 		return -EINVAL;
+	if (r.which & BPULL_JOB_RATE_GUEST_P99 && r.guest_p99_ns &&
+	    !(disk->flags & BPULL_DISK_GUEST_IO))
+		return -EINVAL;
 	rc = control_lock(disk, &control);
 	if (rc)
 		return rc;

@@ -92,6 +92,10 @@ int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
 
 	if (worker->flags & BPULL_DISK_READ_ONLY && (is_start || place->is_commit))
 		return err_set(err, -EROFS, "the disk was opened read-only");
+	if (o->guest_p99_ns && !(disk_opened(worker)->flags & BPULL_DISK_GUEST_IO))
+		return err_set(err, -EINVAL,
+			       "guest_p99_ns follows what the disk's guest waits, and the disk was "
+			       "opened without one (BPULL_DISK_GUEST_IO)");
 	rc = may_start(worker, o, target, err);
 	if (!rc && worker->nodes.of)
 		rc = node_refuse(worker, 0, err);

@@ -88,3 +88,25 @@ Test(api_misuse, what_would_do_nothing_is_refused)
 		-EINVAL);
 	cr_assert(strstr(error.message, "allowed_dirs"), "%s", error.message);
 }
+
+Test(api_misuse, a_guest_that_a_disk_does_not_have_slows_no_job)
+{
+	struct bpull_job_options o = { .size = sizeof(o), .guest_p99_ns = 1000000 };
+	struct bpull_job_rates rates = { .size = sizeof(rates),
+					 .which = BPULL_JOB_RATE_GUEST_P99,
+					 .guest_p99_ns = 1000000 };
+	struct bpull_disk *disk = api_rig_open("top", 0);
+
+	cr_assert_eq(bpull_job_check(disk, &o, &error), -EINVAL);
+	cr_assert(strstr(error.message, "guest_p99_ns"), "%s", error.message);
+	cr_assert_eq(bpull_job_start(disk, &o, &error), -EINVAL);
+	api_rig_start(disk, 0, BPULL_JOB_START_PAUSED);
+	cr_assert_eq(bpull_job_set_rates(disk, &rates), -EINVAL);
+	rates.guest_p99_ns = 0;
+	cr_assert_eq(bpull_job_set_rates(disk, &rates), 0);
+	bpull_disk_close(disk);
+
+	disk = api_rig_open("top", BPULL_DISK_GUEST_IO);
+	cr_assert_eq(bpull_job_check(disk, &o, &error), 0, "%s", error.message);
+	bpull_disk_close(disk);
+}

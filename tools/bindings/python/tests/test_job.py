@@ -189,7 +189,7 @@ def soon(job, is_so):
 
 
 def test_rates_change_while_it_runs(chain, engine):
-    with engine.open(chain.top) as disk:
+    with engine.open(chain.top, guest_io=True) as disk:
         job = disk.pull(start_paused=True, min_rate=1 << 20, guest_p99=0.005)
         info = job.info
         assert (info.min_rate, info.guest_p99_ns, info.within_ns) == (1 << 20, 5_000_000, 0)
