@@ -2,8 +2,10 @@
 /* Options that a call does not take, or that would do nothing: it says so. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "engine/blockpull.h"
 #include "tests/api/api_rig.h"
@@ -109,4 +111,21 @@ Test(api_misuse, a_guest_that_a_disk_does_not_have_slows_no_job)
 	disk = api_rig_open("top", BPULL_DISK_GUEST_IO);
 	cr_assert_eq(bpull_job_check(disk, &o, &error), 0, "%s", error.message);
 	bpull_disk_close(disk);
+}
+
+/* Encrypted, and marked as corrupt: a repair would help against one of the two only. */
+Test(api_misuse, a_remedy_is_that_of_the_reason_that_is_told)
+{
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
+	struct bpull_info *info;
+	int fd = open(scratch("top"), O_RDWR | O_CLOEXEC);
+
+	cr_assert_eq(pwrite(fd, "\1", 1, 35), 1);
+	cr_assert_eq(pwrite(fd, "\2", 1, 79), 1);
+	close(fd);
+	cr_assert_eq(bpull_info_open(scratch("top"), NULL, &info, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_info_layer(info, 0, &layer), 0);
+	cr_assert(layer.corrupt && strstr(layer.unwritable, "encrypted"), "%s", layer.unwritable);
+	cr_assert_eq(layer.unwritable_remedy, BPULL_REMEDY_NONE);
+	bpull_info_close(info);
 }

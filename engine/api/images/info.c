@@ -133,7 +133,9 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 		.data_file_raw = more.data_file_raw,
 		.mixed = layer->is_mixed,
 		.backing_format_from = backing_format_from(chain, i),
-		.unwritable_remedy = (enum bpull_remedy)layer->refused.write.remedy,
+		.unwritable_remedy =
+			(enum bpull_remedy)(layer->refused.read.code ? layer->refused.read.remedy
+								     : layer->refused.write.remedy),
 	};
 	if (i + 1 < chain->n_layers)
 		described.backing_opened_as = (enum bpull_format)layer_format(chain->layers[i + 1]);
