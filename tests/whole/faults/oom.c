@@ -26,7 +26,7 @@
 static _Atomic uint64_t left; /* until one fails; 0: not armed */
 static bool is_forever;
 static _Atomic uint64_t n_failed;
-static unsigned n_paused;
+static atomic_uint n_paused; /* other threads look at it */
 
 void oom_arm(uint64_t nth, bool forever)
 {
