@@ -183,6 +183,7 @@ static int serve_ask_format(void)
 static int serve_try_image(struct bpull_engine *trial, struct bpull_error *error)
 {
 	struct bpull_disk_options o = plugin_config.disk;
+	struct bpull_job_options job = plugin_config.job;
 	char note[FIRST_NOTE_CAP];
 	struct bpull_disk *opened;
 	int rc;
@@ -198,7 +199,8 @@ static int serve_try_image(struct bpull_engine *trial, struct bpull_error *error
 		nbdkit_error("note: %s; if you know better: holes=trust", bpull_disk_hint(opened));
 	if (first_note(&plugin_config.job, bpull_disk_size(opened), note))
 		nbdkit_error("note: %s", note);
-	return plugin_config.pull ? bpull_job_check(opened, &plugin_config.job, error) : 0;
+	job.guest_p99_ns = 0; /* the disk has no guest yet */
+	return plugin_config.pull ? bpull_job_check(opened, &job, error) : 0;
 }
 
 /* When all that will be opened was opened once. */

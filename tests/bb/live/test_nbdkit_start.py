@@ -84,6 +84,7 @@ def beside(*argv):
 @case('all is well: exit 0, and it serves at once', ())
 @case('the same with a pull and a socket', ('pull=true', 'bandwidth=1M', 'control={d}/ctl'))
 @case('the same by threads', ('pull=true', 'io=threads'))
+@case('the same, giving way to the guest', ('pull=true', 'guest-p99=5ms', 'min-rate=1M'))
 def well(d, parameters):
     need('nbdinfo')
     top = disk(d)
