@@ -90,6 +90,7 @@ static int write_new(struct snapshot_top *s, struct file **file, struct err *err
 		*file = NULL;
 		return rc;
 	}
+	o.format = o.format ? o.format : BPULL_FORMAT_QCOW2;
 	o.backing_name = base_name;
 	o.backing_format = (enum bpull_format)layer_format(layer_below(s));
 	rc = create_image_in(*file, &o, len_of(s), err);

@@ -191,6 +191,18 @@ Test(snapshot, several_of_one_disk)
 	snap_link("one", "first", "qcow2");
 }
 
+/* And may have what qcow2 images have. */
+Test(snapshot, a_new_image_is_qcow2_where_its_format_is_left_open)
+{
+	struct bpull_create_options create = { .size = sizeof(create), .version = 3, .zstd = 1 };
+	struct bpull_disk *disk = snap_open("top", 0);
+
+	cr_assert_eq(snap_try(disk, "new", &create, 0), 0, "%s", error.message);
+	snap_put(disk, 0x21, 0, 4096);
+	bpull_disk_close(disk);
+	snap_judge("new", 0x21, 0);
+}
+
 static int open_in(void *opaque, const struct bpull_open_request *request)
 {
 	char path[700];
