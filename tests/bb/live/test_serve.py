@@ -263,8 +263,9 @@ def stands_still(pid):
 
 @case('while what was written becomes durable before a snapshot, the machine goes on')
 def beside_snapshot(d):
-    # This frontend's writes are durable when it flushes, not before their answers; and no sync ends.
-    tracer, front = traced(d, 'fdatasync', f'--control={d}/c', f'--snapshot-dir={d}', disk(d), inject=['fdatasync:delay_enter=600s'],
+    # This frontend's writes are durable when it flushes, not before their answers; and no sync ends. Where the kernel has
+    # no Landlock, a directory goes without the sandbox only.
+    tracer, front = traced(d, 'fdatasync', '--no-sandbox', f'--control={d}/c', f'--snapshot-dir={d}', disk(d), inject=['fdatasync:delay_enter=600s'],
                            front=('-o', 'firecracker'))
     front.do('write', 0, 0, 0x22, answer=0)
     client = harness.start(harness.blockpull, 'ctl', f'{d}/c', 'snapshot', f'{d}/new.qcow2')
@@ -272,8 +273,9 @@ def beside_snapshot(d):
     deadline = harness.clock() + harness.WAIT
     while not stands_still(server):
         check(harness.clock() < deadline, 'no sync begins')
-    front.do('write', 0, 8, 0x23, answer=0)
-    front.do('read', 0, 8, answer=0x23)
+    for words, answer in (('write', 0, 8, 0x23), '0'), (('read', 0, 8), str(0x23)):
+        front.begin(*words)
+        same(front.answered(harness.WAIT), answer, f'{words}')
     check(not os.path.exists(f'{d}/new.qcow2'), 'the new image is made before what was written is durable')
     os.kill(server, signal.SIGKILL)
     for process in tracer, client:
