@@ -21,8 +21,8 @@
 #include "io/base.h"
 #include "io/buf.h"
 
-/* Runs in flight while a guest is at work, of which all but one wait: a guest that begins to need
- * the source finds no more in its way. */
+/* Runs in flight while a guest is at work, of which one waits: a guest that begins to need the
+ * source waits behind two reads at most. */
 #define MAX_BESIDE 2
 
 /* The toll makes no rest longer than this for each BESIDE_MIN_LEN of a run. So runs of that length
