@@ -724,7 +724,8 @@ struct bpull_job_options {
 	uint32_t on_error;          /* enum bpull_on_error */
 	/* In how many percent of the time (1-100) the job may keep a run in flight while guest
 	 * requests come in on its engine; 100: it never gives way to guests; 0: 25, or less (with
-	 * rests of up to 16 ms) where the guest would lose more than one request in 32 by it. */
+	 * rests of up to 16 ms for 256 KiB of a run) where the guest would lose more than one
+	 * request in 32 by it. */
 	uint32_t guest_share;
 	uint32_t copy; /* enum bpull_copy */
 	/* With base: the name that the image will record for it. It must lead to that file from

@@ -124,8 +124,8 @@ class Disk:
 
         Rates are bytes a second, iops requests a second, times seconds; 0: no matter. within: to be done in so
         long; it raises its own limit when it is late. min_rate: it gives way to guests above that only. guest_p99:
-        99 of 100 requests of the disk's guest are to take less. first: ranges of the guest's disk, as (offset,
-        length), that are copied before the rest, in that order."""
+        99 of 100 requests of the disk's guest are to take less (needs guest_io). first: ranges of the guest's disk, as
+        (offset, length), that are copied before the rest, in that order."""
         flags = {JobFlags.VERIFY: verify, JobFlags.MANUAL_FINALIZE: manual_finalize,
                  JobFlags.START_PAUSED: start_paused, JobFlags.ACCEPT_MIXED: accept_mixed}
         options = job_options(JobType.PULL, flags, {"base": base, "base_name": base_name, "top": top}, within=within,

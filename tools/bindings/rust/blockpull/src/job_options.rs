@@ -79,7 +79,7 @@ pub struct JobOptions {
     pub within: Duration,
     /// Bytes a second: it gives way to guests above that only.
     pub min_rate: u64,
-    /// 99 of 100 requests of the disk's guest are to take less. Zero: no matter.
+    /// 99 of 100 requests of the disk's guest are to take less; the disk needs guest I/O. Zero: no matter.
     pub guest_p99: Duration,
     /// Bytes of the guest's disk that are copied before the rest, in this order.
     pub first: Vec<Range<u64>>,
