@@ -13,6 +13,7 @@
 
 #include <json-c/json_object.h>
 
+#include "tools/chain/failed.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/words/exit_code.h"
@@ -153,28 +154,17 @@ static int commit_plan(struct commit *c, const struct pull_options *options)
 
 /* ---- The work ---- */
 
-void commit_json_failed(struct commit *c, int code)
+int commit_fail(struct commit *c, bool json, int rc)
 {
 	c->image.kind = &commit_kind;
-	c->image.status = "failed";
-	c->image.code = code;
 	c->image.depth = c->files.n;
-	c->image.virtual_size = c->files.n ? c->files.list[0].virtual_size : 0;
-	pull_image_json(&c->image, NULL, NULL);
+	return chain_failed(&c->image, &c->files, json, rc);
 }
 
-static int commit_end_without_job(struct commit *c, const struct pull_options *options, int rc)
+static int commit_end_planned(struct commit *c, const struct pull_options *options)
 {
 	struct pull_plan plan = { .copy_bytes = c->plan_bytes };
-	int code;
 
-	c->image.error.code = rc;
-	if (rc) {
-		code = say_failed(&c->image.error, rc);
-		if (options->line.json)
-			commit_json_failed(c, code);
-		return code;
-	}
 	if (!options->line.quiet && !options->line.json)
 		commit_say_plan(&c->image, &plan);
 	c->image.status = "dry-run";
@@ -195,7 +185,9 @@ int commit_images(struct commit *c, struct pull_options *options)
 		rc = commit_look_at_others(c, &options->line.chain.disk);
 	if (!rc && options->dry_run)
 		rc = commit_plan(c, options);
-	if (rc || options->dry_run)
-		return commit_end_without_job(c, options, rc);
+	if (rc)
+		return commit_fail(c, options->line.json, rc);
+	if (options->dry_run)
+		return commit_end_planned(c, options);
 	return pull_images(options, &c->image, 1);
 }

@@ -24,7 +24,7 @@ struct commit {
 
 /* Does what the options say to files and base. Returns the exit code. */
 int commit_images(struct commit *c, struct pull_options *options);
-/* The JSON line of one that failed before its job, with this exit code and image.error. */
-void commit_json_failed(struct commit *c, int code);
+/* Ends one that failed before its job, as chain_failed(). */
+int commit_fail(struct commit *c, bool json, int rc);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/chain/commit.h"
+#include "tools/chain/failed.h"
 #include "tools/chain/job_options.h"
 #include "tools/chain/verbs.h"
 #include "tools/cli/bases_option.h"
@@ -87,18 +88,16 @@ static int commit_find_base(const struct commit_line *line, struct commit *c)
 		c->base = (unsigned)base;
 		return 0;
 	}
+	if (c->files.n > 1 && base < 0)
+		return chain_has_none(line->base, c->image.path, error);
 	error->code = -EINVAL;
 	if (c->files.n < 2)
 		snprintf(error->message, sizeof(error->message),
 			 "'%s' has no backing file: there is nothing to commit into",
 			 c->image.path);
-	else if (!base)
-		snprintf(error->message, sizeof(error->message),
-			 "'%s' is the image itself: name a file below it", line->base);
 	else
 		snprintf(error->message, sizeof(error->message),
-			 "'%s' is no file of the chain of '%s'; see blockpull info --chain",
-			 line->base, c->image.path);
+			 "'%s' is the image itself: name a file below it", line->base);
 	return -EINVAL;
 }
 
@@ -113,13 +112,7 @@ static int commit_run(struct command_line *line)
 
 	if (!rc)
 		rc = commit_find_base(commit, &c);
-	if (rc) {
-		code = say_failed(&c.image.error, rc);
-		if (line->json)
-			commit_json_failed(&c, code);
-	} else {
-		code = commit_images(&c, &commit->options);
-	}
+	code = rc ? commit_fail(&c, line->json, rc) : commit_images(&c, &commit->options);
 	chain_files_free(&c.files);
 	others_free(&c.others);
 	dropped_forget(&c.image);

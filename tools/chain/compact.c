@@ -22,6 +22,7 @@
 
 #include <json-c/json_object.h>
 
+#include "tools/chain/failed.h"
 #include "tools/chain/verbs.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
@@ -303,24 +304,21 @@ static int compact_prepare(struct compact *c, struct pull_options *options,
 	return rc ? rc : compact_allow_dir(c, chain);
 }
 
-static void compact_json_without_job(struct compact *c, const char *status, int code)
+void compact_json_nothing(struct compact *c)
 {
 	c->image.path = c->path;
 	c->image.kind = &compact_kind;
-	c->image.status = status;
-	c->image.code = code;
+	c->image.status = "completed";
+	c->image.code = EXIT_CODE_DONE;
 	c->image.virtual_size = c->files.n ? c->files.list[0].virtual_size : 0;
 	pull_image_json(&c->image, NULL, NULL);
 }
 
-void compact_json_failed(struct compact *c, int code)
+int compact_fail(struct compact *c, bool json, int rc)
 {
-	compact_json_without_job(c, "failed", code);
-}
-
-void compact_json_nothing(struct compact *c)
-{
-	compact_json_without_job(c, "completed", EXIT_CODE_DONE);
+	c->image.path = c->path;
+	c->image.kind = &compact_kind;
+	return chain_failed(&c->image, &c->files, json, rc);
 }
 
 int compact_images(struct compact *c, struct pull_options *options)
@@ -328,14 +326,7 @@ int compact_images(struct compact *c, struct pull_options *options)
 	struct compact_hold hold = { 0 };
 	int rc = compact_prepare(c, options, &hold), code;
 
-	if (rc) {
-		c->image.error.code = rc;
-		code = say_failed(&c->image.error, rc);
-		if (options->line.json)
-			compact_json_without_job(c, "failed", code);
-	} else {
-		code = compact_pull(c, options);
-	}
+	code = rc ? compact_fail(c, options->line.json, rc) : compact_pull(c, options);
 	compact_release(&hold);
 	return code;
 }

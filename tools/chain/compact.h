@@ -27,7 +27,7 @@ struct compact {
 int compact_images(struct compact *c, struct pull_options *options);
 /* The JSON line of a chain in which there is nothing to do. */
 void compact_json_nothing(struct compact *c);
-/* That of a compaction that failed before its job, with this exit code and image.error. */
-void compact_json_failed(struct compact *c, int code);
+/* Ends one that failed before its job, as chain_failed(). */
+int compact_fail(struct compact *c, bool json, int rc);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The command line of blockpull compact, and the stretch of the chain that it means. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tools/chain/compact.h"
+#include "tools/chain/failed.h"
 #include "tools/chain/job_options.h"
 #include "tools/chain/verbs.h"
 #include "tools/cli/bases_option.h"
@@ -120,28 +120,10 @@ static int compact_check(struct command_line *line)
 	return pull_options_finish(&compact->options);
 }
 
-static int compact_fail(struct compact_line *line, struct compact *c, int rc)
-{
-	int code;
-
-	c->image.error.code = rc;
-	code = say_failed(&c->image.error, rc);
-	if (line->options.line.json)
-		compact_json_failed(c, code);
-	return code;
-}
-
-static int compact_say_none(struct compact_line *line, struct compact *c, const char *name)
-{
-	snprintf(c->image.error.message, sizeof(c->image.error.message),
-		 "'%s' is no file of the chain of '%s'; see blockpull info --chain", name, c->path);
-	return compact_fail(line, c, -EINVAL);
-}
-
 /* Finds the stretch. 0: *found says whether there is one; else an exit code. */
 static int compact_find_stretch(struct compact_line *line, struct compact *c, bool *found)
 {
-	int top, bottom;
+	int top, bottom, rc;
 
 	*found = true;
 	if (line->n_keep) {
@@ -150,8 +132,10 @@ static int compact_find_stretch(struct compact_line *line, struct compact *c, bo
 	}
 	top = chain_files_find(&c->files, line->from);
 	bottom = chain_files_find(&c->files, line->to);
-	if (top < 0 || bottom < 0)
-		return compact_say_none(line, c, top < 0 ? line->from : line->to);
+	if (top < 0 || bottom < 0) {
+		rc = chain_has_none(top < 0 ? line->from : line->to, c->path, &c->image.error);
+		return compact_fail(c, line->options.line.json, rc);
+	}
 	if (top >= bottom)
 		return say_usage("compact", "--to: '%s' must lie below '%s' in the chain", line->to,
 				 line->from);
@@ -168,7 +152,7 @@ static int compact_say_nothing(struct compact_line *line, struct compact *c)
 	if (rc) {
 		snprintf(c->image.error.message, sizeof(c->image.error.message),
 			 "'%s' can't be made durable: %s", name, strerror(-rc));
-		return compact_fail(line, c, rc);
+		return compact_fail(c, line->options.line.json, rc);
 	}
 	if (!line->options.line.quiet && !line->options.line.json)
 		say_note("%s: its chain has %u %s; there is nothing to compact", c->path,
@@ -196,7 +180,7 @@ static int compact_run(struct command_line *line)
 
 	c.image.error = (struct bpull_error){ 0 };
 	rc = chain_files_open(&c.files, c.path, &line->chain.disk, &c.image.error);
-	code = rc ? compact_fail(compact, &c, rc) : compact_with_files(compact, &c);
+	code = rc ? compact_fail(&c, line->json, rc) : compact_with_files(compact, &c);
 	chain_files_free(&c.files);
 	others_free(&c.others);
 	dropped_forget(&c.image);
