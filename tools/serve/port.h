@@ -67,6 +67,8 @@ void port_drain(struct port *port, struct vhost_queue *queue);
 /* Makes the disk len bytes long, waits for it, and tells the guest. Requests in flight go on
  * meanwhile. 0, or -errno with a sentence. */
 int port_resize(struct port *port, uint64_t len, struct bpull_error *error);
+/* Makes what was written so far durable, and waits for it. 0 or -errno. */
+int port_flush(struct port *port);
 /* Makes what was written so far durable, and serves the guest meanwhile: requests of its rings
  * begin and end, and what the owner is to know is told to it. Before a call that holds the guest
  * until all is durable: how a flush ends is for that call to say. */

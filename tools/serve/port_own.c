@@ -33,12 +33,25 @@ int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
 	return 0;
 }
 
+/* A disk without writers has nothing to flush: it is over at once. */
+static void port_begin_flush(struct port *port)
+{
+	port->flush = (struct port_own){ .is_over = port->is_inactive || port->geometry.read_only };
+	if (!port->flush.is_over)
+		bpull_flush(port->disk, &port->flush);
+}
+
+int port_flush(struct port *port)
+{
+	port_begin_flush(port);
+	while (!port->flush.is_over)
+		port_wait(port, -1);
+	return port->flush.error;
+}
+
 void port_flush_beside(struct port *port)
 {
-	if (port->is_inactive || port->geometry.read_only)
-		return;
-	port->flush.is_over = false;
-	bpull_flush(port->disk, &port->flush);
+	port_begin_flush(port);
 	while (!port->flush.is_over) {
 		bool any = port_take_requests(port);
 

@@ -307,26 +307,7 @@ static int serve_open(struct serve *s, struct bpull_error *error)
 /* What the guest was told is done is durable when we end, whatever it has flushed. */
 static int serve_flush(struct serve *s)
 {
-	struct bpull_event events[4];
-	int error = 0;
-	bool is_over = false;
-
-	if (!s->port.disk || s->options->read_only || s->port.is_inactive)
-		return 0;
-	bpull_flush(s->port.disk, &is_over);
-	while (!is_over) {
-		int n = bpull_engine_wait(s->port.engine, events, 4, -1);
-
-		for (int i = 0; i < n; i++) {
-			if (events[i].type == BPULL_EVENT_IO && events[i].user_data == &is_over) {
-				is_over = true;
-				error = events[i].error;
-			} else if (events[i].type != BPULL_EVENT_IO) {
-				serve_take_event(s, &events[i]);
-			}
-		}
-	}
-	return error;
+	return s->port.disk && !s->options->read_only ? port_flush(&s->port) : 0;
 }
 
 static int serve_close(struct serve *s)
