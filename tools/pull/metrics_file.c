@@ -2,7 +2,6 @@
 #include "tools/pull/metrics_file.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,23 +11,17 @@
 #include "tools/words/exit_code.h"
 #include "tools/words/text_file.h"
 
-static bool metrics_file_is_ours(const char *path, const struct stat *st)
-{
-	return S_ISREG(st->st_mode) && text_file_begins(path, METRICS_FILE_MAGIC) == 1;
-}
-
 /* The name that the file has before it takes its own. */
 static int metrics_file_check_temp(const char *path)
 {
 	char *temp_path = text_file_temp(path);
-	struct stat st;
 	int code = 0;
 
 	if (!temp_path) {
 		say_error("out of memory");
 		return EXIT_CODE_FAILED;
 	}
-	if (!lstat(temp_path, &st) && !metrics_file_is_ours(temp_path, &st))
+	if (text_file_judge(temp_path, METRICS_FILE_MAGIC) < 0)
 		code = say_usage("pull",
 				 "--metrics-file: '%s' is written as '%s' first, and that holds "
 				 "something else than metrics of blockpull",
@@ -55,7 +48,7 @@ int metrics_file_check(const char *path)
 				 "--metrics-file: '%s' can't be looked at before it is replaced: "
 				 "%s",
 				 path, strerror(errno));
-	if (!metrics_file_is_ours(path, &st))
+	if (text_file_judge(path, METRICS_FILE_MAGIC) < 0)
 		return say_usage("pull",
 				 "--metrics-file: '%s' holds something else than metrics "
 				 "of blockpull, and would be replaced",

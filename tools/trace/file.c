@@ -53,11 +53,11 @@ int trace_load(const char *path, struct trace *trace, char why[TRACE_WHY_CAP])
 /* The name that the trace has before it takes its own. A trace there is what a kill left. */
 static int trace_file_check_temp(const char *path, const char *temp, char *why)
 {
-	struct stat st;
+	int rc = text_file_judge(temp, TRACE_MAGIC);
 
-	if (lstat(temp, &st))
+	if (!rc)
 		return 0; /* what is wrong with its directory is said of the trace */
-	if (S_ISREG(st.st_mode) && text_file_begins(temp, TRACE_MAGIC) == 1)
+	if (rc > 0)
 		return unlink(temp) ? trace_file_complain(temp, -errno, "it can't be removed", why)
 				    : 0;
 	snprintf(

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define HEAD_CAP 64
@@ -26,6 +27,15 @@ int text_file_begins(const char *path, const char *magic)
 	len = magic_len <= sizeof(head) ? read(fd, head, magic_len) : -1;
 	close(fd);
 	return len == 0 || (len == (ssize_t)magic_len && !memcmp(head, magic, magic_len));
+}
+
+int text_file_judge(const char *path, const char *magic)
+{
+	struct stat st;
+
+	if (lstat(path, &st))
+		return 0;
+	return S_ISREG(st.st_mode) && text_file_begins(path, magic) == 1 ? 1 : -EEXIST;
 }
 
 /* Closes fd. 0 or -errno. */

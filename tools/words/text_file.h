@@ -14,6 +14,9 @@
 /* Does the regular file begin with `magic`? 1: yes, or it holds nothing. 0: no. -errno: it can't be
  * opened. */
 int text_file_begins(const char *path, const char *magic);
+/* Looks at what has this name. 0: nothing that can be seen. 1: a regular file that begins with
+ * `magic` or holds nothing. -EEXIST: something else, which must stay. */
+int text_file_judge(const char *path, const char *magic);
 /* The name that a text has before it is renamed to `path`. The caller frees it; NULL: no memory. */
 char *text_file_temp(const char *path);
 /* Writes `text` under temp_path, where nothing may be, and renames it. A reader has the old file or
