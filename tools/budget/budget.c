@@ -104,7 +104,7 @@ static int budget_fail(char why[BUDGET_WHY_CAP], int code, const char *path, con
 	return code;
 }
 
-static int budget_is_new(const char *path, char why[BUDGET_WHY_CAP])
+static int budget_refuse_new(const char *path, char why[BUDGET_WHY_CAP])
 {
 	return budget_fail(why, -ENOENT, path, "the budget is new: say its rate, as FILE:RATE");
 }
@@ -117,7 +117,7 @@ static int budget_open_file(const char *path, bool may_make, int *fd, char why[B
 
 	*fd = open(path, O_RDWR | make | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	if (*fd < 0 && errno == ENOENT && !may_make)
-		return budget_is_new(path, why);
+		return budget_refuse_new(path, why);
 	if (*fd < 0)
 		return budget_fail(why, -errno, path, strerror(errno));
 	if (fstat(*fd, &st))
@@ -151,7 +151,7 @@ static int budget_settle(struct budget *b, const char *path, const uint64_t *rat
 				   "it holds something else than a budget; "
 				   "name another, or one that is not there");
 	if (!rate)
-		return budget_is_new(path, why);
+		return budget_refuse_new(path, why);
 	budget_page_begin(page, b->boot_id, *rate);
 	return 0;
 }
