@@ -194,7 +194,7 @@ static void note_needs_source(const struct chain_read *g, const struct extent *e
 {
 	const struct layer *layer = g->op->disk->chain->layers[e->depth];
 
-	if (layer->data->is_source || layer->file->is_source)
+	if (layer_is_of_source(layer))
 		g->op->engine->guests.source_ns = engine_now_ns();
 }
 

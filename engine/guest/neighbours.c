@@ -38,5 +38,5 @@ struct range neighbours_around(const struct bpull_disk *disk, uint64_t lo, uint6
 
 bool neighbours_cost(const struct bpull_disk *disk, const struct layer *layer)
 {
-	return layer->file->is_source || layer->data->is_source || disk->guests.below_ns >= SLOW_NS;
+	return layer_is_of_source(layer) || disk->guests.below_ns >= SLOW_NS;
 }

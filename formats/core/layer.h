@@ -157,6 +157,12 @@ struct layer {
 const char *format_name(enum image_format format);
 enum image_format format_by_name(const char *name, size_t len); /* IMAGE_UNKNOWN: none of ours */
 
+/* A program supplies its bytes, or its tables. */
+static inline bool layer_is_of_source(const struct layer *layer)
+{
+	return layer->file->is_source || layer->data->is_source;
+}
+
 static inline enum image_format layer_format(const struct layer *layer)
 {
 	return layer->ops->format;
