@@ -79,7 +79,7 @@ static void run_over(struct copy_run *p)
 	*(p->prev ? &p->prev->next : &runs->first) = p->next;
 	*(p->next ? &p->next->prev : &runs->last) = p->prev;
 	runs->n--;
-	run_goes_on(p, engine_now_ns()); /* its read failed */
+	run_goes_on(p); /* its read failed */
 	if (p->kind == RUN_ON_READ)
 		engine_rerun(disk->engine); /* layers may wait for it to be closed */
 	else

@@ -208,7 +208,7 @@ enum step copy_run_read(struct copy_run *p)
 	note_source(p);
 	requests_note_reads(p, p->read.n_reqs);
 	if (waits_for_sources(p))
-		run_waits(p, engine_now_ns());
+		run_waits(p);
 	submit_reads(p);
 	return p->read.n_reqs ? STEP_WAIT : STEP_NEXT;
 }
@@ -251,7 +251,7 @@ static int decode_work(struct io_req *req)
 
 enum step copy_run_decode(struct copy_run *p)
 {
-	run_goes_on(p, engine_now_ns());
+	run_goes_on(p);
 	for (unsigned i = 0; i < p->read.n_reqs; i++)
 		job_note_back(p->op.disk, p->reqs[i].file);
 	if (p->kind != RUN_ON_READ) {

@@ -114,15 +114,9 @@ static bool may_unlock(const struct copy_run *p)
 	return !p->pieces.off;
 }
 
-static void wait_for_tokens(struct copy_run *p, uint64_t now_ns)
+static void end_waiting(struct copy_run *p)
 {
-	FIFO_APPEND(&p->walk->throttle, p, charge.next_throttled);
-	run_waits(p, now_ns);
-}
-
-static void end_waiting(struct copy_run *p, uint64_t now_ns)
-{
-	run_goes_on(p, now_ns);
+	run_goes_on(p);
 	op_ready(&p->op);
 }
 
@@ -171,7 +165,8 @@ enum step copy_run_charge(struct copy_run *p)
 		take_tokens(p, now_ns);
 		return STEP_NEXT;
 	}
-	wait_for_tokens(p, now_ns);
+	FIFO_APPEND(throttle, p, charge.next_throttled);
+	run_waits(p);
 	if (may_unlock(p))
 		copy_run_unlock(p);
 	return STEP_WAIT;
@@ -189,7 +184,7 @@ uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
 			return at_ns;
 		p = FIFO_TAKE(throttle, charge.next_throttled);
 		take_tokens(p, now_ns);
-		end_waiting(p, now_ns);
+		end_waiting(p);
 	}
 	return UINT64_MAX;
 }
@@ -197,7 +192,6 @@ uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
 void throttle_bypass(struct bpull_disk *disk)
 {
 	struct throttle *throttle = &disk->walk->throttle;
-	uint64_t now_ns = engine_now_ns();
 	struct copy_run *next;
 
 	/* Only a later piece of a large cluster waits with its lock, and runs that began later may
@@ -207,8 +201,8 @@ void throttle_bypass(struct bpull_disk *disk)
 		if (!p->locked || !is_in_the_way(p))
 			continue;
 		FIFO_REMOVE(throttle, p, charge.next_throttled);
-		take_tokens(p, now_ns);
-		end_waiting(p, now_ns);
+		take_tokens(p, engine_now_ns());
+		end_waiting(p);
 	}
 }
 
@@ -219,6 +213,6 @@ void throttle_cancel(struct bpull_disk *disk)
 
 	while ((p = FIFO_TAKE(throttle, charge.next_throttled))) {
 		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
-		end_waiting(p, engine_now_ns());
+		end_waiting(p);
 	}
 }

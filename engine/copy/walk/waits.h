@@ -7,12 +7,10 @@
 #ifndef BLOCKPULL_COPY_WAITS_H
 #define BLOCKPULL_COPY_WAITS_H
 
-#include <stdint.h>
-
 struct copy_run;
 
-void run_waits(struct copy_run *p, uint64_t now_ns);
+void run_waits(struct copy_run *p);
 /* It does so no more, if it did. */
-void run_goes_on(struct copy_run *p, uint64_t now_ns);
+void run_goes_on(struct copy_run *p);
 
 #endif
