@@ -10,7 +10,8 @@ import time
 import fuse_rig
 import harness
 import images
-from harness import MIB, NO_SPACE, bp, case, check, need, note, same
+import reach
+from harness import MIB, NO_SPACE, bp, case, check, note, same
 from remote_images import judge, overlay
 from source_rig import nbdkit
 
@@ -125,13 +126,8 @@ SMALL = 'mount -t tmpfs -o size=8m none "$1" && cp "$2" "$1/top.qcow2" && shift 
 
 def small_space(d):
     """(words that a command runs behind, with a small file system mounted there; where)."""
-    need('unshare')
-    namespace = ['unshare', '-m'] if os.geteuid() == 0 else ['unshare', '-Urm']
     small = f'{d}/small'
-    os.mkdir(small)
-    if harness.run(*namespace, 'mount', '-t', 'tmpfs', 'none', small).rc:
-        raise harness.Skip('may not mount, even in a namespace of our own')
-    return [*namespace, 'sh', '-c', SMALL, 'sh', small], small
+    return [*reach.mounting(small), 'sh', '-c', SMALL, 'sh', small], small
 
 
 @case('one finds no space: the others go on')

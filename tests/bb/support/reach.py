@@ -37,6 +37,17 @@ def as_nobody():
     return words
 
 
+def mounting(place):
+    """What to put before a command that mounts a file system at this new directory, in a namespace of its own. Skips where
+    that may not be done."""
+    need('unshare')
+    words = ['unshare', '-m'] if os.geteuid() == 0 else ['unshare', '-Urm']
+    os.mkdir(place)
+    if harness.run(*words, 'mount', '-t', 'tmpfs', 'none', place).rc:
+        raise Skip('may not mount, even in a namespace of our own')
+    return words
+
+
 def _copy_file(path, to):
     """By another process: a child that a neighbouring case forks has ours open for writing until its exec(), and a
     program that is open for writing can't be run."""
