@@ -37,6 +37,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/file/file_holes.h"
 #include "io/io.h"
 
 /* Extents written in place at once. */
@@ -177,6 +178,19 @@ static bool is_zero_already(const struct guest *g, const struct write_extent *e)
 	       (e->reads_zero || (e->is_unallocated && !g->overlay->has_backing));
 }
 
+/* A job's zeros over a hole of a raw disk, where they would only take space; a guest may mean to
+ * have it. Cuts *e to the hole, or to what lies before one. */
+static bool passes_hole(const struct guest *g, struct write_extent *e)
+{
+	struct file_status status;
+
+	if (!g->waits.op || !disk_is_raw(g->op.disk) ||
+	    file_status(g->overlay->data, g->at, &status) < 0 || !status.len)
+		return false;
+	e->len = MIN(e->len, status.len);
+	return status.is_hole;
+}
+
 /* Zeroes and discards: passes over what reads zeros, chooses entries for whole units, and cuts *e
  * to what must be written as bytes. True: no bytes are to be written now; look at g->phase and
  * g->at again. */
@@ -184,12 +198,13 @@ static bool choose_zeroes(struct guest *g, struct write_extent *e)
 {
 	const struct layer *overlay = g->overlay;
 	uint32_t whole_len = e->kind == WRITE_NEW ? e->whole_len : overlay->granule_len;
-	uint64_t ext_end = g->at + e->len, first, last;
+	uint64_t ext_end, first, last;
 
-	if (is_zero_already(g, e)) {
-		g->at = ext_end;
+	if (passes_hole(g, e) || is_zero_already(g, e)) {
+		g->at += e->len;
 		return true;
 	}
+	ext_end = g->at + e->len;
 	first = round_up(g->at, whole_len);
 	last = whole_end(g, ext_end, whole_len);
 	if (!overlay->has_zero_entries || (e->kind == WRITE_IN_PLACE && !has_entries(overlay)))

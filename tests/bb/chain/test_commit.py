@@ -132,6 +132,19 @@ def sizes(d):
     before.verify('although it was refused')
 
 
+@case('zeros take no space in the holes of a raw base: those of a disk that grew, over a file between, and zero clusters')
+def zeros_in_holes(d):
+    raw_image(f'{d}/base', 6 * MIB, (0, MIB), (2 * MIB, MIB))
+    overlay(f'{d}/mid', 'base')
+    overlay(f'{d}/top', 'mid', base_fmt='qcow2', size='1G')
+    qemu_io(f'{d}/top', 'qcow2', 'write -z 256k 128k', 'write -z 1500k 1M', 'write -z 4M 1M')  # data, both, a hole
+    heads, space = Heads(d, (f'{d}/top', 'qcow2')), os.stat(f'{d}/base').st_blocks * 512
+    bp('commit', '--verify', '--base', f'{d}/base', f'{d}/top')
+    heads.judge('after the commit')
+    grown = os.stat(f'{d}/base').st_blocks * 512 - space
+    check(grown < MIB, f'the base takes {grown} bytes more')
+
+
 @case('an image with internal snapshots is refused')
 def snapshots(d):
     raw_image(f'{d}/base', 4 * MIB)
