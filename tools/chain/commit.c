@@ -26,10 +26,13 @@ static const struct chain_file *commit_base(const struct commit *c)
 	return &c->files.list[c->base];
 }
 
-/* The library's disk goes on with the base. The image is the user's still. */
-static bool commit_is_image(const struct pull_image *image, const char *path)
+/* The library's disk goes on with the base. The image is the user's still, and one that stays as it
+ * is reads through the files between. */
+static bool commit_leaves(const struct pull_image *image, const char *path)
 {
-	return !strcmp(image->path, path);
+	const struct commit *c = (const struct commit *)image;
+
+	return c->keeps || !strcmp(image->path, path);
 }
 
 /* ---- What is said ---- */
@@ -41,7 +44,7 @@ static bool commit_say_done(const struct pull_image *image)
 	say_note("%s: '%s' holds all of it now%s", image->path, commit_base(c)->path,
 		 c->keeps ? "" : "; the image is empty and reads from it");
 	for (unsigned i = 0; i < image->n_dropped; i++)
-		if (!commit_is_image(image, image->dropped[i]))
+		if (!commit_leaves(image, image->dropped[i]))
 			say_note("%s: this chain does not need '%s' any more", image->path,
 				 image->dropped[i]);
 	return true;
@@ -72,7 +75,7 @@ static void commit_add_json(const struct pull_image *image, struct json_object *
 	struct json_object *dropped = json_object_new_array();
 
 	for (unsigned i = 0; i < image->n_dropped; i++)
-		if (!commit_is_image(image, image->dropped[i]))
+		if (!commit_leaves(image, image->dropped[i]))
 			json_object_array_add(dropped, say_json_text(image->dropped[i]));
 	if (c->base)
 		json_object_object_add(line, "base", say_json_text(commit_base(c)->path));

@@ -105,13 +105,17 @@ def emptied(d):
     same_content(f'{d}/top', 'qcow2', f'{d}/base', 'raw', 'after a second commit')
 
 
-@case('--keep leaves the image as it is')
+@case('--keep leaves the image as it is, and its chain, of which nothing is named as not needed')
 def keeps(d):
     paths = ladder(d, 2)
     heads, before = Heads(d, (paths[0], 'qcow2')), images.image_map(paths[0])
     bp('commit', '--keep', paths[0])
     heads.judge('after the commit')
     same([e for e in images.image_map(paths[0]) if e['depth'] == 0], [e for e in before if e['depth'] == 0], 'what it holds')
+    result = bp('commit', '--keep', '--base', paths[2], paths[0])
+    same((names_of_chain(paths[0]), 'not need' in result.err), (['2', '1', 'base'], False), str(result))
+    same(bp('commit', '--json', '--keep', '--base', paths[2], paths[0]).json()['dropped'], [], 'dropped')
+    heads.judge('after commits into the lowest file')
 
 
 @case('sizes that differ')
