@@ -304,14 +304,16 @@ static int compact_prepare(struct compact *c, struct pull_options *options,
 	return rc ? rc : compact_allow_dir(c, chain);
 }
 
-void compact_json_nothing(struct compact *c)
+void compact_json_nothing(struct compact *c, bool dry_run)
 {
+	struct pull_plan plan = { 0 };
+
 	c->image.path = c->path;
 	c->image.kind = &compact_kind;
-	c->image.status = "completed";
+	c->image.status = dry_run ? "dry-run" : "completed";
 	c->image.code = EXIT_CODE_DONE;
 	c->image.virtual_size = c->files.n ? c->files.list[0].virtual_size : 0;
-	pull_image_json(&c->image, NULL, NULL);
+	pull_image_json(&c->image, dry_run ? &plan : NULL, NULL);
 }
 
 int compact_fail(struct compact *c, bool json, int rc)

@@ -26,7 +26,7 @@ struct compact {
 /* Does what the options say to files, stretch. Returns the exit code. */
 int compact_images(struct compact *c, struct pull_options *options);
 /* The JSON line of a chain in which there is nothing to do. */
-void compact_json_nothing(struct compact *c);
+void compact_json_nothing(struct compact *c, bool dry_run);
 /* Ends one that failed before its job, as chain_failed(). */
 int compact_fail(struct compact *c, bool json, int rc);
 

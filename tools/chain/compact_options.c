@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The command line of blockpull compact, and the stretch of the chain that it means. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,10 +121,43 @@ static int compact_check(struct command_line *line)
 	return pull_options_finish(&compact->options);
 }
 
+/* Whether the file of this name, which the chain has not, reads from what the upper file reads
+ * from: so it is where one was killed behind the change of the link, and is run again. */
+static bool compact_is_merged(const struct compact *c, unsigned top, const char *name,
+			      const struct bpull_disk_options *how)
+{
+	struct bpull_disk_options look = *how;
+	struct bpull_error error = { 0 };
+	struct chain_files lower;
+	bool is_merged;
+
+	look.format = BPULL_FORMAT_UNKNOWN;
+	is_merged = !chain_files_open(&lower, name, &look, &error);
+	if (is_merged && top + 1 < c->files.n)
+		is_merged = lower.n > 1 && lower.list[1].is_here &&
+			    chain_files_find_same(&c->files, &lower.list[1].st) == (int)top + 1;
+	else
+		is_merged = is_merged && lower.n == 1;
+	chain_files_free(&lower);
+	return is_merged;
+}
+
+/* No file of the chain has the name that an option gave. Returns an exit code, 0: it was merged. */
+static int compact_miss(struct compact_line *line, struct compact *c, int top, bool *found)
+{
+	const char *name = top < 0 ? line->from : line->to;
+
+	*found = false;
+	if (top >= 0 && compact_is_merged(c, (unsigned)top, name, &line->options.line.chain.disk))
+		return 0;
+	return compact_fail(c, line->options.line.json,
+			    chain_has_none(name, c->path, &c->image.error));
+}
+
 /* Finds the stretch. 0: *found says whether there is one; else an exit code. */
 static int compact_find_stretch(struct compact_line *line, struct compact *c, bool *found)
 {
-	int top, bottom, rc;
+	int top, bottom;
 
 	*found = true;
 	if (line->n_keep) {
@@ -132,15 +166,23 @@ static int compact_find_stretch(struct compact_line *line, struct compact *c, bo
 	}
 	top = chain_files_find(&c->files, line->from);
 	bottom = chain_files_find(&c->files, line->to);
-	if (top < 0 || bottom < 0) {
-		rc = chain_has_none(top < 0 ? line->from : line->to, c->path, &c->image.error);
-		return compact_fail(c, line->options.line.json, rc);
-	}
+	if (top < 0 || bottom < 0)
+		return compact_miss(line, c, top, found);
 	if (top >= bottom)
 		return say_usage("compact", "--to: '%s' must lie below '%s' in the chain", line->to,
 				 line->from);
 	c->stretch = (struct stretch){ (unsigned)top, (unsigned)bottom };
 	return 0;
+}
+
+/* What a command that was killed has not removed may be read by others since. */
+static int compact_keep_merged(struct compact_line *line, struct compact *c)
+{
+	c->image.error.code = -EPERM;
+	snprintf(c->image.error.message, sizeof(c->image.error.message),
+		 "'%s': is no file of the chain of '%s' any more, and is left alone", line->to,
+		 c->path);
+	return compact_fail(c, line->options.line.json, -EPERM);
 }
 
 /* Done means that what is in the chain no more may go. */
@@ -154,11 +196,18 @@ static int compact_say_nothing(struct compact_line *line, struct compact *c)
 			 "'%s' can't be made durable: %s", name, strerror(-rc));
 		return compact_fail(c, line->options.line.json, rc);
 	}
-	if (!line->options.line.quiet && !line->options.line.json)
-		say_note("%s: its chain has %u %s; there is nothing to compact", c->path,
-			 c->files.n, c->files.n == 1 ? "file" : "files");
+	if (line->to && line->unlinks)
+		return compact_keep_merged(line, c);
+	if (!line->options.line.quiet && !line->options.line.json) {
+		if (line->to)
+			say_note("%s: its chain has no '%s' any more; there is nothing to compact",
+				 c->path, line->to);
+		else
+			say_note("%s: its chain has %u %s; there is nothing to compact", c->path,
+				 c->files.n, c->files.n == 1 ? "file" : "files");
+	}
 	if (line->options.line.json)
-		compact_json_nothing(c);
+		compact_json_nothing(c, line->options.dry_run);
 	return EXIT_CODE_DONE;
 }
 

@@ -101,6 +101,23 @@ def nothing(d):
     check("can't be made durable" in result.err, str(result))
 
 
+@case('run again, as after a kill behind the change of the link: there is nothing to do, and that is durable')
+def again(d):
+    paths = ladder(d, 4)
+    heads = Heads(d, *((path, 'qcow2') for path in paths[:3]))
+    stretch = ['--from', paths[1], '--to', paths[3], paths[0]]
+    bp('compact', *stretch)
+    result, lines = strace.run(harness.blockpull, 'compact', *stretch, options=['-y'], trace='fsync')
+    same((result.rc, 'nothing to compact' in result.err), (DONE, True), str(result))
+    check(any(f'<{os.path.realpath(paths[1])}>' in line for line in lines), f'the upper file was not synced: {lines}')
+    line = bp('compact', '-n', '--json', *stretch).json()
+    same((line['status'], line['bytes']['to-copy']), ('dry-run', 0), 'a dry run that finds nothing to do')
+    # Others may read from what a killed command has not removed.
+    refused(REFUSED, ['any more', 'left alone'], 'compact', '--unlink', *stretch)
+    check(os.path.exists(paths[3]), 'it has removed a file that the chain had not')
+    heads.judge('after it was run again')
+
+
 @case('qcow2 of version 2', 'qcow2', 'compat=0.10')
 @case('clusters of 512 bytes, and those of 2 MiB', 'qcow2', 'cluster_size=512')
 @case('subclusters', 'qcow2', 'extended_l2=on')
