@@ -9,10 +9,10 @@
  * may take it over when the first makes no more calls, and does not exit while anything is in
  * flight. The exceptions may be called from any thread while the engine, or the disk, is open:
  * bpull_engine_set_speed(), bpull_job_get_info(), bpull_job_set_speed(), bpull_job_set_rates(),
- * bpull_job_pause(), bpull_job_resume(), bpull_job_abort(), bpull_job_finalize() and
- * bpull_disk_set_copy_on_read(). An engine opened with BPULL_ENGINE_THREAD has a thread of its own
- * instead, and every function may be called from any thread but that a disk or engine is closed
- * once, by the last to use it.
+ * bpull_job_pause(), bpull_job_resume(), bpull_job_abort(), bpull_job_finalize(),
+ * bpull_disk_set_copy_on_read(), bpull_source_read_done() and bpull_source_extents_done(). An
+ * engine opened with BPULL_ENGINE_THREAD has a thread of its own instead, and every function may be
+ * called from any thread but that a disk or engine is closed once, by the last to use it.
  *
  * FORK. An engine, its disks and a struct bpull_info belong to the process that opened them. A
  * child of fork() may exec, exit, or call bpull_disk_close(), bpull_engine_close(),
@@ -387,9 +387,11 @@ struct bpull_source_ops {
 	 * bpull_source_extents_done(). NULL: not known, all of it is read. */
 	void (*extents)(void *source, uint64_t offset, uint64_t len, enum bpull_source_asker asker,
 			struct bpull_source_ask *ask);
-	/* The last call: ends what is still asked (-ECANCELED), and frees the source. On any
-	 * thread; may wait, also for threads that are in calls of the library's about other disks.
-	 * NULL: there is nothing to do. */
+	/* The last call: ends what is still asked (-ECANCELED), and frees the source. What closes a
+	 * disk first waits for the answers that its job and its guest have asked for: a source that
+	 * can't give one has to end the question with an error by itself. On any thread; may wait,
+	 * also for threads that are in calls of the library's about other disks. NULL: there is
+	 * nothing to do. */
 	void (*close)(void *source);
 	/* In a child of fork() that calls bpull_engine_close(), instead of close(), which is the
 	 * parent's: closes the descriptors that the child has of the source, and does nothing that
@@ -427,12 +429,14 @@ struct bpull_source {
  * Two codes mean more. With -EHOSTUNREACH, what the source reads from is away: a job pauses (it
  * sends BPULL_EVENT_JOB_STOPPED with this error, whatever its on_error is), asks again each second,
  * and goes on by itself (BPULL_EVENT_JOB_RESUMED); a guest's request fails with -EIO. With -ESTALE,
- * it is back and is another thing: the job ends as FAILED. Any thread. */
+ * it is back and is another thing: the job ends as FAILED, and a guest's request fails with -EIO.
+ * Any thread. */
 BPULL_API void bpull_source_read_done(struct bpull_source_ask *ask, int rc);
 /* Answers a source's question for extents (struct bpull_source_ops): n of them, which begin at the
  * offset that was asked for. What lies behind the last one is taken as not known, and where rc is
- * -errno the whole range is. The library leaves out extents of no length, and what lies behind the
- * range that was asked for. Any thread. */
+ * -errno the whole range is. But -EHOSTUNREACH and -ESTALE mean what they mean to
+ * bpull_source_read_done(), and with -ECANCELED what needed the answer fails. The library leaves out
+ * extents of no length, and what lies behind the range that was asked for. Any thread. */
 BPULL_API void bpull_source_extents_done(struct bpull_source_ask *ask, int rc,
 					 const struct bpull_source_extent *extents, size_t n);
 

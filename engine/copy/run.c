@@ -103,6 +103,12 @@ static bool is_tried_again(const struct copy_run *p)
 	return p->give_up.n_gone_on != p->op.disk->job.n_gone_on;
 }
 
+/* The engine called it off. A source may end a read with the same code: that is its error. */
+static bool is_called_off(const struct op *op)
+{
+	return op->error == -ECANCELED && !op->error_file;
+}
+
 /* Its space is given back. */
 static void end_failed_run(struct copy_run *p)
 {
@@ -121,7 +127,7 @@ static void end_failed_run(struct copy_run *p)
 			p->taken.is_done = true;
 		else if (is_tried_again(p))
 			engine_rerun(op->engine);
-		else if (op->error != -ECANCELED)
+		else if (!is_called_off(op))
 			job_fail_op(op->disk, op);
 	}
 	run_over(p);

@@ -241,18 +241,29 @@ Test(source, another_one_in_its_place_fails_the_job_and_marks_the_image)
 	bpull_disk_close(disk);
 }
 
-Test(source, an_error_of_it_is_the_jobs)
+static void fail_a_job(int rc)
 {
 	struct bpull_event event;
 
 	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
-	mem_source_fail_from(sources.of[0], 40, -EIO);
+	mem_source_fail_from(sources.of[0], 40, rc);
 	source_rig_start(disk, (struct bpull_job_options){ 0 });
 	event = source_rig_next_event();
 	cr_assert_eq(event.status, BPULL_JOB_FAILED);
-	cr_expect_eq(event.error, -EIO);
+	cr_expect_eq(event.error, rc);
 	cr_expect(strstr(event.message, NAME), "%s", event.message);
 	bpull_disk_close(disk);
+}
+
+Test(source, an_error_of_it_is_the_jobs)
+{
+	fail_a_job(-EIO);
+}
+
+/* The engine calls its own copies off with this code, and begins them again. */
+Test(source, a_read_that_it_cancels_is_an_error_too)
+{
+	fail_a_job(-ECANCELED);
 }
 
 Test(source_plays, a_guest_reads_and_writes_through_it)
