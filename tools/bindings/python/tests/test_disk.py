@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import threading
 import time
 
 import pytest
@@ -132,6 +133,40 @@ def test_what_is_closed_says_so(chain):
     with pytest.raises(ValueError):
         engine.open(chain.top)
     assert chain.has_link()
+
+
+def test_closing_waits_for_what_other_threads_have_called(chain):
+    for i in range(16):
+        with blockpull.Engine() as engine:
+            disk = engine.open(chain.top, guest_io=True)
+            job, ends = disk.pull(bandwidth=1), []
+
+            def call(function):
+                with pytest.raises(ValueError) as caught:
+                    while True:
+                        function()
+                ends.append(str(caught.value))
+
+            calls = [lambda: list(disk.extents())] * 3 + [lambda: list(job.progress(0.001)), lambda: disk.warning]
+            threads = [threading.Thread(target=call, args=(function,)) for function in calls]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.001 * i)
+            if i % 2:
+                disk.close()
+            engine.close()
+            for thread in threads:
+                thread.join()
+            assert len(ends) == 5 and all(end.endswith("is closed") for end in ends)
+    chain.judge()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_an_engine_that_did_not_open_is_forgotten_silently():
+    for wrong in {"bandwidth": -1}, {"bandwith": 1}:
+        with pytest.raises((OverflowError, TypeError)):
+            blockpull.Engine(**wrong)
+        gc.collect()
 
 
 def test_a_disk_that_is_forgotten_does_no_harm(chain):

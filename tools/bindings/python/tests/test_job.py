@@ -2,6 +2,7 @@
 """Jobs: their ends, their progress, and what they leave behind."""
 import contextlib
 import errno
+import gc
 import threading
 import time
 
@@ -156,6 +157,56 @@ def test_several_threads_wait_for_jobs_of_their_own(tmp_path, engine):
     for thread in threads:
         thread.join()
     assert ends == [1 << 20] * 6
+
+
+def test_a_job_stays_itself_when_the_next_one_runs(chain, engine):
+    with engine.open(chain.top) as disk:
+        first = disk.pull(bandwidth=1)
+        first.abort()
+        with pytest.raises(blockpull.JobCanceled):
+            first.wait()
+        second = disk.pull(start_paused=True)
+        assert first.info.status is blockpull.JobStatus.CANCELED
+        with pytest.raises(blockpull.JobCanceled):
+            first.wait(0)
+        with pytest.raises(blockpull.Error, match="the job is over"):
+            first.abort()
+        assert second.info.state is not blockpull.JobState.CONCLUDED
+        second.resume()
+        assert second.wait(float("inf")).status is blockpull.JobStatus.COMPLETED
+
+
+class Library:
+    """The library, in which something else happens between the moment that events are taken and that they are used."""
+
+    def __init__(self, lib, meanwhile):
+        self.lib, self.meanwhile = lib, meanwhile
+
+    def __getattr__(self, name):
+        return getattr(self.lib, name)
+
+    def bpull_engine_process(self, *arguments):
+        n = self.lib.bpull_engine_process(*arguments)
+        if n:
+            self.meanwhile.start()
+            self.meanwhile.join(0.2)
+        return n
+
+
+def test_an_event_is_used_while_another_thread_closes_its_disk(chain, engine, monkeypatch):
+    disks = [engine.open(chain.top)]
+    soon(disks[0].pull(), lambda info: info.state is blockpull.JobState.CONCLUDED)
+
+    def close():
+        disks.pop().close()
+        gc.collect()
+    closing = threading.Thread(target=close)
+    monkeypatch.setattr("blockpull.engine.lib", Library(blockpull.engine.lib, closing))
+    engine.take_events()
+    closing.join()
+    monkeypatch.undo()
+    with engine.open(chain.top) as disk:
+        assert disk.depth == 1
 
 
 def test_a_limit_on_requests_is_kept_and_changed(chain, engine):

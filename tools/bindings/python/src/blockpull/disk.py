@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A disk: an image with its chain, as the guest sees it."""
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from ._enums import Compression, Copy, IoFlags, JobFlags, JobType, OnError
 from ._ffi import ffi, lib
+from ._held import Held
 from ._options import Options, Path, job_options, path_bytes
 from .errors import check, new_error, text
 from .job import Job
@@ -52,65 +54,71 @@ class DiskStats:
 
 
 class Disk:
-    """From Engine.open() or Engine.flatten(). Reading and writing need guest_io."""
+    """From Engine.open() or Engine.flatten(): open until close(), the end of its `with`, or the engine's. Reading and
+    writing need guest_io."""
 
     def __init__(self, engine: "Engine"):
         self.engine = engine
         self.handle = ffi.new_handle(self)
-        self._pointer: Any = None
+        self.held = Held("disk", None, lib.bpull_disk_close)
+        self.is_leaving = False  # no event of it is handed on
         self._job: Optional[Job] = None
 
     def open_as(self, pointer: Any) -> None:
-        self._pointer = pointer
+        self.held = Held("disk", pointer, lib.bpull_disk_close)
 
-    @property
-    def pointer(self) -> Any:
-        if not self._pointer:
-            raise ValueError("the disk is closed")
-        return self._pointer
+    def call(self, function: Any, *arguments: Any) -> Any:
+        """One of the library's, which takes the disk first."""
+        with self.held as pointer:
+            return function(pointer, *arguments)
+
+    def _text(self, function: Any) -> str:
+        with self.held as pointer:
+            return text(function(pointer))
 
     @property
     def size(self) -> int:
-        return lib.bpull_disk_size(self.pointer)
+        return self.call(lib.bpull_disk_size)
 
     @property
     def depth(self) -> int:
         """Images in the chain; 1: it stands alone."""
-        return lib.bpull_disk_depth(self.pointer)
+        return self.call(lib.bpull_disk_depth)
 
     def layer_path(self, depth: int = 0) -> str:
         """The name by which an image of the chain was opened, 0 the top one; IndexError: there is none."""
-        length = lib.bpull_disk_layer_path(self.pointer, depth, ffi.NULL, 0)
+        length = self.call(lib.bpull_disk_layer_path, depth, ffi.NULL, 0) if depth >= 0 else -1
         if length < 0:
             raise IndexError(f"the chain has no image {depth}")
         path = ffi.new("char[]", length + 1)
-        check(lib.bpull_disk_layer_path(self.pointer, depth, path, length + 1))
+        check(self.call(lib.bpull_disk_layer_path, depth, path, length + 1))
         return text(path)
 
     @property
     def dropped(self) -> List[str]:
         """The files that the chain has lost by the last job, which completed, the upper ones first."""
         paths: List[str] = []
-        while pointer := lib.bpull_job_dropped(self.pointer, len(paths)):
-            paths.append(text(pointer))
+        with self.held as disk:
+            while pointer := lib.bpull_job_dropped(disk, len(paths)):
+                paths.append(text(pointer))
         return paths
 
     @property
     def warning(self) -> str:
-        return text(lib.bpull_disk_warning(self.pointer))
+        return self._text(lib.bpull_disk_warning)
 
     @property
     def hint(self) -> str:
-        return text(lib.bpull_disk_hint(self.pointer))
+        return self._text(lib.bpull_disk_hint)
 
     @property
     def note(self) -> str:
-        return text(lib.bpull_disk_note(self.pointer))
+        return self._text(lib.bpull_disk_note)
 
     def find(self, path: Path) -> int:
         """The depth of a file of the chain."""
         depth, error = ffi.new("uint32_t *"), new_error()
-        check(lib.bpull_disk_find(self.pointer, path_bytes(path), depth, error), error)
+        check(self.call(lib.bpull_disk_find, path_bytes(path), depth, error), error)
         return depth[0]
 
     def pull(self, *, base: Optional[Path] = None, base_name: Optional[Path] = None, top: Optional[Path] = None,
@@ -159,14 +167,19 @@ class Disk:
         options = job_options(job, flags, {"base": base, "base_name": base_name, "top": top}, within=0, guest_p99=0,
                               compression=compression, compression_level=compression_level, copy=copy)
         error = new_error()
-        check(lib.bpull_job_check(self.pointer, options.struct, error), error)
+        check(self.call(lib.bpull_job_check, options.struct, error), error)
 
     def _start(self, options: Options) -> Job:
         self.engine.take_events()  # of a job before
-        job = Job(self)
+        job, error = Job(self), new_error()
         before, self._job = self._job, job
-        error = new_error()
-        rc = lib.bpull_job_start(self.pointer, options.struct, error)
+        if before:
+            before.keep()
+        # A job that is not over: refused, or its end comes now, and the text of that goes with a start.
+        with ExitStack() as stack:
+            if before and not before.is_over:
+                stack.enter_context(self.engine.taking)
+            rc = self.call(lib.bpull_job_start, options.struct, error)
         if rc:
             self._job = before
         check(rc, error)
@@ -189,69 +202,69 @@ class Disk:
     def readinto(self, offset: int, buffer: Any) -> None:
         """Fills a writable buffer."""
         room = ffi.from_buffer(buffer, require_writable=True)
-        check(lib.bpull_pread(self.pointer, room, len(room), offset))
+        check(self.call(lib.bpull_pread, room, len(room), offset))
 
     def write(self, offset: int, data: Any, fua: bool = False) -> None:
         room = ffi.from_buffer(data)
-        check(lib.bpull_pwrite(self.pointer, room, len(room), offset, IoFlags.FUA if fua else 0))
+        check(self.call(lib.bpull_pwrite, room, len(room), offset, IoFlags.FUA if fua else 0))
 
     def readv(self, offset: int, buffers: Sequence[Any]) -> None:
         """Fills writable buffers, one behind the other, by one request."""
         vector, kept = _vector(buffers, require_writable=True)
-        check(lib.bpull_preadv(self.pointer, vector, len(kept), offset))
+        check(self.call(lib.bpull_preadv, vector, len(kept), offset))
 
     def writev(self, offset: int, buffers: Sequence[Any], fua: bool = False) -> None:
         """Writes buffers, one behind the other, by one request."""
         vector, kept = _vector(buffers)
-        check(lib.bpull_pwritev(self.pointer, vector, len(kept), offset, IoFlags.FUA if fua else 0))
+        check(self.call(lib.bpull_pwritev, vector, len(kept), offset, IoFlags.FUA if fua else 0))
 
     def write_zeroes(self, offset: int, length: int, fua: bool = False, unmap: bool = False) -> None:
-        check(lib.bpull_pwrite_zeroes(self.pointer, offset, length,
+        check(self.call(lib.bpull_pwrite_zeroes, offset, length,
                                       (IoFlags.FUA if fua else 0) | (IoFlags.UNMAP if unmap else 0)))
 
     def discard(self, offset: int, length: int) -> None:
-        check(lib.bpull_pdiscard(self.pointer, offset, length))
+        check(self.call(lib.bpull_pdiscard, offset, length))
 
     def flush(self) -> None:
         """Makes durable what was written before."""
-        check(lib.bpull_pflush(self.pointer))
+        check(self.call(lib.bpull_pflush))
 
     def resize(self, size: int) -> None:
         """Makes the guest's disk longer, durably; the new end reads zeros. Needs guest_io and no job that runs."""
         error = new_error()
-        check(lib.bpull_presize(self.pointer, size, error), error)
+        check(self.call(lib.bpull_presize, size, error), error)
 
     def inactivate(self) -> None:
         """Gives the image away for a while: makes all durable and gives the locks back. Until activate() requests
         fail with EPERM."""
         error = new_error()
-        check(lib.bpull_disk_inactivate(self.pointer, error), error)
+        check(self.call(lib.bpull_disk_inactivate, error), error)
 
     def activate(self, wait: bool = True) -> None:
         """Takes the locks again and reads the image anew, as another program may have left it. wait: for a second,
         for a lock that another process holds."""
         error = new_error()
-        call = lib.bpull_disk_activate if wait else lib.bpull_disk_try_activate
-        check(call(self.pointer, error), error)
+        function = lib.bpull_disk_activate if wait else lib.bpull_disk_try_activate
+        check(self.call(function, error), error)
 
     @property
     def stats(self) -> DiskStats:
         stats = ffi.new("struct bpull_disk_stats *")
         stats.size = ffi.sizeof("struct bpull_disk_stats")
-        check(lib.bpull_disk_get_stats(self.pointer, stats))
+        check(self.call(lib.bpull_disk_get_stats, stats))
         return DiskStats(read=_io_stats(stats.read), write=_io_stats(stats.write), flush=_io_stats(stats.flush),
                          discard=_io_stats(stats.discard), write_zeroes=_io_stats(stats.write_zeroes),
                          write_end=stats.write_end)
 
     def set_copy_on_read(self, on: bool) -> None:
-        check(lib.bpull_disk_set_copy_on_read(self.pointer, on))
+        check(self.call(lib.bpull_disk_set_copy_on_read, on))
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """What the disk is, from an offset to its end."""
         found = ffi.new("struct bpull_extent[]", EXTENTS_MAX)
         while True:
             error = new_error()
-            n = check(lib.bpull_disk_map(self.pointer, start, found, EXTENTS_MAX, error), error)
+            n = check(self.call(lib.bpull_disk_map, start, found, EXTENTS_MAX, error), error)
             if not n:
                 return
             for extent in found[0:n]:
@@ -262,15 +275,18 @@ class Disk:
         """What a range is, as a guest's request, beside others of its disk; needs guest_io. Writes in flight may or may
         not be told. It may end before the range does; ask for the rest then."""
         found = ffi.new("struct bpull_extent[]", EXTENTS_MAX)
-        n = check(lib.bpull_pblock_status(self.pointer, offset, length, found, EXTENTS_MAX))
+        n = check(self.call(lib.bpull_pblock_status, offset, length, found, EXTENTS_MAX))
         return [_extent(extent) for extent in found[0:n]]
 
     def close(self) -> None:
-        """Stops a job that runs, makes durable what it copied, and unlocks the image."""
-        if self._pointer:
-            pointer, self._pointer = self._pointer, None
-            lib.bpull_disk_close(pointer)
-            self.engine.forget(self)
+        """Stops a job that runs, makes durable what it copied, and unlocks the image. Calls of other threads end first;
+        what they call afterwards raises ValueError."""
+        with ExitStack() as stack:
+            if self.held.is_here:
+                stack.enter_context(self.engine.taking)
+            self.is_leaving = True
+        self.held.close()
+        self.engine.forget(self)
 
     def __enter__(self) -> "Disk":
         return self

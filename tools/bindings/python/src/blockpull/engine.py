@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """An engine: a ring, its threads and a memory budget that any number of disks share."""
 import threading
-from typing import Any, Iterable, Mapping, Optional, Set, Tuple, Union
+from contextlib import ExitStack
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple, Union
 
 from ._enums import BackingRule, DiskFlags, Io
 from ._ffi import ffi, lib
+from ._held import Held
 from ._opener import OpenFile, Opener
 from ._options import FormatLike, Options, Path, as_format, disk_options, path_bytes
 from .disk import Disk
@@ -20,25 +22,22 @@ class Engine:
         options = Options("struct bpull_engine_options", io=io, memory=memory, bandwidth=bandwidth, burst=burst,
                           iops=iops, flags=lib.BPULL_ENGINE_THREAD)
         out, error = ffi.new("struct bpull_engine **"), new_error()
-        self._disks: Set[Disk] = set()  # an event of each may be under way
-        self._taking = threading.Lock()  # events are handed on in their order
-        self._pointer: Any = None
+        self._disks: Dict[Any, Disk] = {}  # by their handles: those that are not closed
+        # Events are handed on in their order, and none of a disk that is being closed: its texts go with it. A handler
+        # of a signal may close while its own thread has this.
+        self.taking = threading.RLock()
         check(lib.bpull_engine_open(options.struct, out, error), error)
-        self._pointer = out[0]
-
-    @property
-    def pointer(self) -> Any:
-        if not self._pointer:
-            raise ValueError("the engine is closed")
-        return self._pointer
+        self._held = Held("engine", out[0], _ender(self._disks))
 
     @property
     def io(self) -> str:
         """The backend in use: "uring" or "threads"."""
-        return ffi.string(lib.bpull_engine_io_name(self.pointer)).decode()
+        with self._held as pointer:
+            return ffi.string(lib.bpull_engine_io_name(pointer)).decode()
 
     def set_speed(self, bandwidth: int, burst: int = 0) -> None:
-        lib.bpull_engine_set_speed(self.pointer, bandwidth, burst)
+        with self._held as pointer:
+            lib.bpull_engine_set_speed(pointer, bandwidth, burst)
 
     def open(self, path: Path, *, read_only: bool = False, guest_io: bool = False, copy_on_read: bool = False,
              direct: bool = False, force_share: bool = False, no_backing: bool = False, flags: int = 0,
@@ -58,8 +57,8 @@ class Engine:
             flags |= flag if wanted else 0
         options = disk_options(flags, format, backing_format, allow_backing, backing_formats, trust_backing,
                                relative_dir, open_file)
-        return self._opened(options, lambda out, error: lib.bpull_disk_open(self.pointer, path_bytes(path),
-                                                                            options.struct, out, error))
+        return self._opened(options, lambda engine, out, error: lib.bpull_disk_open(engine, path_bytes(path),
+                                                                                    options.struct, out, error))
 
     def flatten(self, source: Path, out_path: Path, *, format: FormatLike = "qcow2", cluster_size: int = 0,
                 source_format: FormatLike = None, backing_format: FormatLike = None,
@@ -69,8 +68,8 @@ class Engine:
         The file has its name when the job has completed. open_file opens the source only."""
         options = disk_options(0, source_format, backing_format, allow_backing, open_file=open_file)
         new = Options("struct bpull_create_options", format=as_format(format), cluster_size=cluster_size)
-        return self._opened(options, lambda out, error: lib.bpull_flatten_open(
-            self.pointer, path_bytes(source), options.struct, path_bytes(out_path), new.struct, out, error))
+        return self._opened(options, lambda engine, out, error: lib.bpull_flatten_open(
+            engine, path_bytes(source), options.struct, path_bytes(out_path), new.struct, out, error))
 
     def snapshot(self, disks: Union[Mapping[Disk, Path], Iterable[Tuple[Disk, Path]]], *, existing: bool = False, format: FormatLike = None,
                  cluster_size: int = 0, backing_name: Optional[Path] = None,
@@ -84,25 +83,28 @@ class Engine:
         new.name("backing_name", backing_name)
         new.opener = Opener(open_file) if open_file else None
         pairs = list(disks.items() if isinstance(disks, Mapping) else disks)
-        rows = ffi.new("struct bpull_snapshot[]", len(pairs))
-        for row, (disk, path) in zip(rows, pairs):
-            row.size = ffi.sizeof("struct bpull_snapshot")
-            row.disk, row.create = disk.pointer, new.struct
-            row.path = new.keep(ffi.new("char[]", path_bytes(path)))
-            row.flags = lib.BPULL_SNAPSHOT_EXISTING if existing else 0
-            if new.opener:
-                row.open_file, row.open_opaque = new.opener.callback, new.opener.handle
-        error = new_error()
-        new.check(lib.bpull_disk_snapshot(rows, len(pairs), error), error)
+        rows, error = ffi.new("struct bpull_snapshot[]", len(pairs)), new_error()
+        with ExitStack() as stack:
+            for row, (disk, path) in zip(rows, pairs):
+                row.size = ffi.sizeof("struct bpull_snapshot")
+                row.disk, row.create = stack.enter_context(disk.held), new.struct
+                row.path = new.keep(ffi.new("char[]", path_bytes(path)))
+                row.flags = lib.BPULL_SNAPSHOT_EXISTING if existing else 0
+                if new.opener:
+                    row.open_file, row.open_opaque = new.opener.callback, new.opener.handle
+            rc = lib.bpull_disk_snapshot(rows, len(pairs), error)
+        new.check(rc, error)
 
     def _opened(self, options: Options, call: Any) -> Disk:
         disk = Disk(self)
         options.struct.user_data = disk.handle
         out, error = ffi.new("struct bpull_disk **"), new_error()
-        rc = call(out, error)
-        if not rc:
-            disk.open_as(out[0])
-            self._disks.add(disk)
+        with self._held as engine:
+            rc = call(engine, out, error)
+            if not rc:
+                disk.open_as(out[0])
+                with self.taking:
+                    self._disks[disk.handle] = disk
         try:
             options.check(rc, error)
         except BaseException:
@@ -113,26 +115,24 @@ class Engine:
     def take_events(self) -> None:
         """Hands on the events that are there. Job calls it."""
         events = ffi.new("struct bpull_event[]", EVENTS_MAX)
-        with self._taking:
+        with self._held as engine, self.taking:
             while True:
-                n = check(lib.bpull_engine_process(self.pointer, events, EVENTS_MAX))
+                n = check(lib.bpull_engine_process(engine, events, EVENTS_MAX))
                 for event in events[0:n]:
-                    if event.type == lib.BPULL_EVENT_JOB:
-                        ffi.from_handle(event.user_data).take_event(event)
+                    disk = self._disks.get(event.user_data)
+                    if disk and not disk.is_leaving and event.type == lib.BPULL_EVENT_JOB:
+                        disk.take_event(event)
                 if n < EVENTS_MAX:
                     return
 
     def forget(self, disk: Disk) -> None:
         """Disk.close() calls it."""
-        self._disks.discard(disk)
+        self._disks.pop(disk.handle, None)
 
     def close(self) -> None:
-        """Closes the disks that are open, and the engine. A job that runs is stopped; its image stays valid."""
-        if self._pointer:
-            for disk in list(self._disks):
-                disk.close()
-            pointer, self._pointer = self._pointer, None
-            lib.bpull_engine_close(pointer)
+        """Closes the disks that are open, and the engine. A job that runs is stopped; its image stays valid. Calls of
+        other threads end first; what they call afterwards raises ValueError."""
+        self._held.close()
 
     def __enter__(self) -> "Engine":
         return self
@@ -141,4 +141,14 @@ class Engine:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_held"):  # else __init__ has raised
+            self.close()
+
+
+def _ender(disks: Mapping[Any, Disk]) -> Callable[[Any], None]:
+    """Closes an engine that opens no disk any more. It knows the engine's object not: that goes with its last user."""
+    def end(pointer: Any) -> None:
+        for disk in list(disks.values()):
+            disk.close()
+        lib.bpull_engine_close(pointer)
+    return end

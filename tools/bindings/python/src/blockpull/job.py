@@ -71,18 +71,31 @@ class End:
 
 
 class Job:
-    """The job of a disk, from Disk.pull(). Iterating gives Progress until the job is over, and raises as wait() does."""
+    """The job of a disk, from Disk.pull() or Disk.commit(). Iterating gives Progress until the job is over, and raises as wait() does."""
 
     def __init__(self, disk: "Disk"):
         self._disk = disk
         self._end: Optional[End] = None
+        self._last: Optional[Progress] = None
 
     @property
     def info(self) -> Progress:
+        if self._last:
+            return self._last
         info = ffi.new("struct bpull_job_info *")
         info.size = ffi.sizeof("struct bpull_job_info")
-        check(lib.bpull_job_get_info(self._disk.pointer, info))
+        check(self._disk.call(lib.bpull_job_get_info, info))
         return _progress(info)
+
+    @property
+    def is_over(self) -> bool:
+        """Its end is known."""
+        return self._end is not None
+
+    def keep(self) -> None:
+        """The disk's next job begins: what is told of this one stays, and nothing that is asked of it is that one's."""
+        if self._end and not self._last:
+            self._last = self.info
 
     @property
     def warning(self) -> str:
@@ -90,7 +103,7 @@ class Job:
         return self._end.message if self._end else ""
 
     def set_speed(self, bandwidth: int, burst: int = 0) -> None:
-        _steer(lib.bpull_job_set_speed(self._disk.pointer, bandwidth, burst))
+        self._steer(lib.bpull_job_set_speed, bandwidth, burst)
 
     def set_rates(self, *, iops: Optional[int] = None, within: Optional[float] = None,
                   min_rate: Optional[int] = None, guest_p99: Optional[float] = None) -> None:
@@ -105,21 +118,21 @@ class Job:
             if value is not None:
                 setattr(rates, field, value)
                 rates.which |= flag
-        _steer(lib.bpull_job_set_rates(self._disk.pointer, rates))
+        self._steer(lib.bpull_job_set_rates, rates)
 
     def pause(self) -> None:
-        _steer(lib.bpull_job_pause(self._disk.pointer))
+        self._steer(lib.bpull_job_pause)
 
     def resume(self) -> None:
-        _steer(lib.bpull_job_resume(self._disk.pointer))
+        self._steer(lib.bpull_job_resume)
 
     def abort(self) -> None:
         """Asks it to stop; wait() says how it ended."""
-        _steer(lib.bpull_job_abort(self._disk.pointer))
+        self._steer(lib.bpull_job_abort)
 
     def finalize(self) -> None:
         """Of a job with manual_finalize that is READY: lets the link go."""
-        _steer(lib.bpull_job_finalize(self._disk.pointer))
+        self._steer(lib.bpull_job_finalize)
 
     def wait(self, timeout: Optional[float] = None) -> Progress:
         """Waits for the end (seconds; None: for ever; TimeoutError). COMPLETED: the last Progress. Else it raises
@@ -142,11 +155,20 @@ class Job:
                 self._result()
                 return
 
+    def _steer(self, function: Any, *arguments: Any) -> None:
+        """A call that changes the job while it runs: it may end at any moment, of itself or of a changed base."""
+        rc = -ENOENT if self._last else self._disk.call(function, *arguments)
+        if rc == -ENOENT:
+            raise Error(ENOENT, "the job is over: wait() says how it ended")
+        check(rc)
+
     def __iter__(self) -> Iterator[Progress]:
         return self.progress()
 
     def _is_over(self, timeout_ms: int) -> bool:
-        rc = lib.bpull_job_wait(self._disk.pointer, timeout_ms)
+        if self._last:
+            return True
+        rc = self._disk.call(lib.bpull_job_wait, timeout_ms)
         if rc < 0 and rc != -ETIMEDOUT:
             check(rc)
         self._disk.engine.take_events()
@@ -166,7 +188,7 @@ class Job:
 
 
 def _left_ms(deadline: float) -> int:
-    return max(0, min(WAIT_MS, int((deadline - time.monotonic()) * 1000)))
+    return int(max(0, min(WAIT_MS, (deadline - time.monotonic()) * 1000)))
 
 
 def _message(event: Any) -> str:
@@ -186,10 +208,3 @@ def _progress(info: Any) -> Progress:
                     is_late=bool(info.is_late), left_ns=info.left_ns, guest_p99_ns=info.guest_p99_ns,
                     guest_p99_now_ns=info.guest_p99_now_ns, source_bytes=info.source_bytes,
                     shared_bytes=info.shared_bytes, past_cache_bytes=info.past_cache_bytes)
-
-
-def _steer(rc: int) -> None:
-    """check(), for a call that changes a running job: it may end at any moment, of itself or of a changed base."""
-    if rc == -ENOENT:
-        raise Error(ENOENT, "the job is over: wait() says how it ended")
-    check(rc)
