@@ -36,7 +36,7 @@ class Opener:
         try:
             fd = self._open_file(OpenRequest(text(request.name), recorded, OpenNeed(request.need),
                                              OpenWhat(request.what)))
-            if not isinstance(fd, int) or fd < 0:
+            if not isinstance(fd, int) or isinstance(fd, bool) or fd < 0:
                 raise TypeError(f"open_file answers with a descriptor, not with {fd!r}")
             return fd
         except OSError as error:

@@ -24,7 +24,7 @@ def as_format(value: FormatLike) -> Format:
         return Format.UNKNOWN
     if isinstance(value, Format):
         return value
-    found = Format(lib.bpull_format_by_name(value.encode()))
+    found = Format(lib.bpull_format_by_name(value.encode()) if "\0" not in value else 0)
     if found is Format.UNKNOWN:
         raise ValueError(f"'{value}' is no format: raw, qcow2 or qed")
     return found

@@ -48,7 +48,8 @@ class Layer:
 
 
 def info(path: Path, *, flags: int = 0, **how: Any) -> List[Layer]:
-    """The image and its chain, the top first; `how` as Engine.open() has it."""
+    """The image and its chain, the top first. flags are DiskFlags; `how` has format and what stands behind it in
+    Engine.open()."""
     options, out, error = disk_options(flags, **how), ffi.new("struct bpull_info **"), new_error()
     rc = lib.bpull_info_open(path_bytes(path), options.struct, out, error)
     try:
@@ -163,7 +164,7 @@ def _measured(options: Options, call: Any) -> Measure:
 
 
 def measure(path: Path, *, flags: int = 0, **how: Any) -> Measure:
-    """The space that a pull of the whole chain needs at most; `how` as Engine.open() has it."""
+    """The space that a pull of the whole chain needs at most; flags and `how` as info() has them."""
     options = disk_options(flags, **how)
     return _measured(options, lambda result, error: lib.bpull_image_measure(path_bytes(path), options.struct, result,
                                                                             error))
@@ -172,7 +173,8 @@ def measure(path: Path, *, flags: int = 0, **how: Any) -> Measure:
 def measure_pull(path: Path, *, base: Optional[Path] = None, top: Optional[Path] = None,
                  compression: Compression = Compression.NONE, accept_mixed: bool = False, flags: int = 0,
                  **how: Any) -> Measure:
-    """The space that Disk.pull() with these options needs at most; with a top the numbers are of that file."""
+    """The space that Disk.pull() with these options needs at most; with a top the numbers are of that file. flags and
+    `how` as info() has them."""
     options = disk_options(flags, **how)
     job = job_options(JobType.PULL, {JobFlags.ACCEPT_MIXED: accept_mixed}, {"base": base, "top": top}, within=0,
                       guest_p99=0, compression=compression)
