@@ -200,9 +200,9 @@ static int pull_plan_check(struct pull_image *image, const struct bpull_disk_opt
 }
 
 /* So must one that is refused for what is in the files: damage, no room for the link, a device too
- * small. */
+ * small. *copy_bytes is what is copied at most, whole clusters of the image; 0: not known. */
 static int pull_plan_measure(struct pull_image *image, const struct bpull_disk_options *options,
-			     const struct bpull_job_options *job)
+			     const struct bpull_job_options *job, uint64_t *copy_bytes)
 {
 	struct bpull_disk_options look = *options;
 	struct bpull_measure m = { .size = sizeof(m) };
@@ -211,6 +211,7 @@ static int pull_plan_measure(struct pull_image *image, const struct bpull_disk_o
 	look.flags &= BPULL_DISK_FORCE_SHARE | BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES;
 	look.opened = NULL;
 	rc = bpull_measure_job(image->path, &look, job, &m, &image->error);
+	*copy_bytes = rc ? 0 : m.copy_bytes;
 	/* An upper bound, which the pull itself only fails of when it gets there. */
 	if (rc == -EFBIG) {
 		image->error = (struct bpull_error){ 0 };
@@ -239,12 +240,24 @@ static void pull_plan_count(struct pull_plan *plan, const struct bpull_extent *e
 		plan->copy_bytes += extent->length;
 }
 
+/* Zeros beside data are copied, too, where they lie in one cluster of the image. (To a base the
+ * bound has zeros that become entries.) */
+static void pull_plan_fill(struct pull_plan *plan, uint64_t bound)
+{
+	uint64_t more = bound > plan->copy_bytes ? bound - plan->copy_bytes : 0;
+
+	more = more < plan->skipped_bytes ? more : plan->skipped_bytes;
+	plan->copy_bytes += more;
+	plan->skipped_bytes -= more;
+}
+
 void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 		     const struct bpull_disk_options *options, const struct bpull_job_options *job,
 		     struct pull_plan *plan)
 {
 	struct bpull_disk_options read_only = *options;
 	uint32_t base_depth = UINT32_MAX;
+	uint64_t bound = 0;
 	int rc;
 
 	read_only.flags |= BPULL_DISK_READ_ONLY;
@@ -260,7 +273,7 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 	if (!rc && job->base)
 		rc = bpull_disk_find(image->disk, job->base, &base_depth, &image->error);
 	if (!rc && image->depth > 1)
-		rc = pull_plan_measure(image, &read_only, job);
+		rc = pull_plan_measure(image, &read_only, job, &bound);
 	if (image->is_last)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	for (uint64_t start = 0; !rc && !stop_signal() && start < image->virtual_size;) {
@@ -274,6 +287,8 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 		else
 			rc = n ? n : -EIO; /* an end before the end */
 	}
+	if (!job->base)
+		pull_plan_fill(plan, bound);
 	if (rc)
 		pull_image_fail(image, rc);
 	else if (stop_signal())

@@ -176,6 +176,18 @@ def base_of_zeros(d):
     harness.refused(harness.FAILED, ['not in the backing chain'], 'measure', '--base', f'{d}/top2', top)
 
 
+@case('a dry run says at least what is copied, where clusters are larger than the data: qcow2', 'qcow2, large clusters')
+@case('a dry run says at least what is copied, where clusters are larger than the data: QED', 'QED')
+def dry_run_of_large_clusters(d, shape):
+    top = f'{d}/top'
+    build(d, shape, top, (0, 4 * KIB), (5 * MIB, 20 * KIB), (11 * MIB + 512 * KIB, 64 * KIB))
+    bound = measure(top)['copy-bytes']
+    planned = bp('pull', '-n', '--json', top).json()['bytes']
+    copied = bp('pull', '--json', top).json()['bytes']['copied']
+    same((planned['to-copy'], sum(planned.values())), (bound, 12 * MIB), 'what a dry run says')
+    check(copied <= planned['to-copy'], f'copied {copied}: {planned}')
+
+
 @case('a dry run refuses a device that is too small: qcow2', 'qcow2')
 @case('a dry run refuses a device that is too small: QED', 'QED')
 def dry_run_on_device(d, shape):
