@@ -209,6 +209,27 @@ def test_an_event_is_used_while_another_thread_closes_its_disk(chain, engine, mo
         assert disk.depth == 1
 
 
+def test_what_a_job_has_told_is_read_while_the_next_one_starts(tmp_path, engine):
+    base = tmp_path / "base.raw"
+    base.write_bytes(bytes(1 << 20))
+    for i in range(10):
+        top = tmp_path / f"top{i}.qcow2"
+        blockpull.create(top, backing="base.raw", backing_format="raw")
+        with engine.open(top) as disk:
+            seen, done = set(), threading.Event()
+
+            def look():
+                while not done.is_set():
+                    seen.update(disk.dropped)
+            thread = threading.Thread(target=look)
+            thread.start()
+            for _ in range(4):
+                disk.pull().wait()
+            done.set()
+            thread.join()
+            assert seen <= {str(base)}
+
+
 def test_a_limit_on_requests_is_kept_and_changed(chain, engine):
     with engine.open(chain.top) as disk:
         job = disk.pull(iops=1)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A disk: an image with its chain, as the guest sees it."""
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Sequence, Tuple
@@ -63,6 +64,7 @@ class Disk:
         self.held = Held("disk", None, lib.bpull_disk_close)
         self.is_leaving = False  # no event of it is handed on
         self._job: Optional[Job] = None
+        self._texts = threading.RLock()  # a start of a job takes the last one's away
 
     def open_as(self, pointer: Any) -> None:
         self.held = Held("disk", pointer, lib.bpull_disk_close)
@@ -98,7 +100,7 @@ class Disk:
     def dropped(self) -> List[str]:
         """The files that the chain has lost by the last job, which completed, the upper ones first."""
         paths: List[str] = []
-        with self.held as disk:
+        with self.held as disk, self._texts:
             while pointer := lib.bpull_job_dropped(disk, len(paths)):
                 paths.append(text(pointer))
         return paths
@@ -113,7 +115,8 @@ class Disk:
 
     @property
     def note(self) -> str:
-        return self._text(lib.bpull_disk_note)
+        with self._texts:
+            return self._text(lib.bpull_disk_note)
 
     def find(self, path: Path) -> int:
         """The depth of a file of the chain."""
@@ -177,6 +180,7 @@ class Disk:
             before.keep()
         # A job that is not over: refused, or its end comes now, and the text of that goes with a start.
         with ExitStack() as stack:
+            stack.enter_context(self._texts)
             if before and not before.is_over:
                 stack.enter_context(self.engine.taking)
             rc = self.call(lib.bpull_job_start, options.struct, error)

@@ -11,7 +11,7 @@ use std::mem::zeroed;
 use std::os::raw::{c_int, c_void};
 use std::path::Path;
 use std::ptr::null_mut;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 pub(crate) const EXTENTS_MAX: usize = 256;
 
@@ -32,6 +32,8 @@ pub struct Disk {
     pub(crate) engine: Arc<Shared>,
     pub(crate) pointer: *mut sys::bpull_disk,
     pub(crate) id: usize,
+    /// What a start of a job takes away is read under it: the last job's texts.
+    pub(crate) texts: RwLock<()>,
 }
 
 // SAFETY: as the engine's; a disk is closed once, by Drop.
@@ -56,7 +58,7 @@ impl Disk {
         options.given(open_file, |c| {
             c.user_data = id as *mut c_void;
             call(|error| make(engine.pointer, c, &mut pointer, error))?;
-            Ok(Disk { engine, pointer, id })
+            Ok(Disk { engine, pointer, id, texts: RwLock::default() })
         })
     }
 
@@ -84,8 +86,9 @@ impl Disk {
     /// The files that the chain has lost by the last job, which completed, the upper ones first.
     pub fn dropped(&self) -> Vec<String> {
         let mut paths = Vec::new();
+        let _kept = self.texts.read().unwrap();
         loop {
-            // SAFETY: the name is copied before another call.
+            // SAFETY: no job starts while the name is copied.
             let path = unsafe { sys::bpull_job_dropped(self.pointer, paths.len() as u32) };
             if path.is_null() {
                 return paths;
@@ -111,6 +114,7 @@ impl Disk {
     }
 
     pub fn note(&self) -> String {
+        let _kept = self.texts.read().unwrap();
         unsafe { text(sys::bpull_disk_note(self.pointer)) }
     }
 
@@ -200,7 +204,6 @@ impl Drop for Disk {
     /// Stops a job that runs, makes durable what it copied, and unlocks the image.
     fn drop(&mut self) {
         // SAFETY: the disk's only owner.
-        unsafe { sys::bpull_disk_close(self.pointer) }
-        self.engine.take_end(self.id);
+        self.engine.leave(self.id, || unsafe { sys::bpull_disk_close(self.pointer) });
     }
 }

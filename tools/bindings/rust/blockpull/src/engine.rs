@@ -7,14 +7,14 @@ use crate::images::CreateOptions;
 use crate::opener::{OpenFile, OpenRequest};
 use crate::snapshot::{snapshot, SnapshotOptions};
 use blockpull_sys as sys;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::unix::io::OwnedFd;
 use std::path::Path;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 const EVENTS_MAX: usize = 32;
 
@@ -47,11 +47,25 @@ pub(crate) struct End {
     pub remedy: sys::bpull_remedy,
 }
 
+/// Ends of jobs by the id of their disk.
+#[derive(Default)]
+pub(crate) struct Ends {
+    of: HashMap<usize, End>,
+    /// Disks that are being closed: the texts of their events go meanwhile.
+    leaving: HashSet<usize>,
+}
+
+impl Ends {
+    pub fn take(&mut self, id: usize) -> Option<End> {
+        self.of.remove(&id)
+    }
+}
+
 pub(crate) struct Shared {
     pub pointer: *mut sys::bpull_engine,
     next_id: AtomicUsize,
-    /// Ends of jobs by the id of their disk. Held while events are taken, so that they are kept in their order.
-    ends: Mutex<HashMap<usize, End>>,
+    /// Held while events are taken and used, so that they are kept in their order.
+    ends: Mutex<Ends>,
 }
 
 // SAFETY: an engine with BPULL_ENGINE_THREAD takes every call from any thread but its closing, which Drop makes once.
@@ -63,8 +77,8 @@ impl Shared {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes the events that are there.
-    pub fn take_events(&self) -> Result<()> {
+    /// Takes the events that are there. No more are taken while the answer is kept.
+    pub fn take_events(&self) -> Result<MutexGuard<'_, Ends>> {
         let mut ends = self.ends.lock().unwrap();
         loop {
             // SAFETY: zeros are values of all fields; the library fills what it says it did.
@@ -73,29 +87,36 @@ impl Shared {
                 sys::bpull_engine_process(self.pointer, events.as_mut_ptr(), EVENTS_MAX as i32)
             })?;
             for event in &events[..n as usize] {
-                if event.type_ == sys::BPULL_EVENT_JOB && event.status != sys::BPULL_JOB_READY {
-                    // SAFETY: a message is valid while its disk is open, and is copied here.
+                let is_end = event.type_ == sys::BPULL_EVENT_JOB && event.status != sys::BPULL_JOB_READY;
+                if is_end && !ends.leaving.contains(&(event.user_data as usize)) {
+                    // SAFETY: a message is valid until its disk is closed, which has said so here before, or a job
+                    // starts on it, before which Job::start() takes all events. It is copied here.
                     let message = unsafe { text(event.message) };
                     let end = End { status: event.status, error: -event.error, message, remedy: event.remedy };
-                    ends.insert(event.user_data as usize, end);
+                    ends.of.insert(event.user_data as usize, end);
                 }
             }
             if (n as usize) < EVENTS_MAX {
-                return Ok(());
+                return Ok(ends);
             }
         }
     }
 
     pub fn end_of(&self, id: usize) -> Option<End> {
-        self.ends.lock().unwrap().get(&id).cloned()
-    }
-
-    pub fn take_end(&self, id: usize) -> Option<End> {
-        self.ends.lock().unwrap().remove(&id)
+        self.ends.lock().unwrap().of.get(&id).cloned()
     }
 
     pub fn put_end(&self, id: usize, end: End) {
-        self.ends.lock().unwrap().insert(id, end);
+        self.ends.lock().unwrap().of.insert(id, end);
+    }
+
+    /// Runs the call that closes a disk.
+    pub fn leave(&self, id: usize, close: impl FnOnce()) {
+        self.ends.lock().unwrap().leaving.insert(id);
+        close();
+        let mut ends = self.ends.lock().unwrap();
+        ends.take(id);
+        ends.leaving.remove(&id);
     }
 }
 

@@ -78,7 +78,13 @@ fn time_of(ns: u64) -> Option<Duration> {
     (ns != 0).then(|| Duration::from_nanos(ns))
 }
 
-/// The job of a disk. It goes on when this is dropped; closing the disk stops it.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+fn after(time: Duration) -> Instant {
+    Instant::now() + time.min(NEVER)
+}
+
+/// The job of a disk. When the next one starts, this speaks of that one. It goes on when this is dropped; closing the disk stops it.
 pub struct Job<'a> {
     disk: &'a Disk,
 }
@@ -90,10 +96,15 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn start(disk: &'a Disk, job: sys::bpull_job_type, options: &JobOptions) -> Result<Job<'a>> {
+        let _changed = disk.texts.write().unwrap();
         // The end of the job before; it stays that one's if no new one starts.
-        disk.engine.take_events()?;
-        let before = disk.engine.take_end(disk.id);
+        let mut ends = disk.engine.take_events()?;
+        let before = ends.take(disk.id);
+        // One without an end runs: refused, or it ends now, and the text of that goes with a start.
+        let is_running = before.is_none() && (Job { disk }).info()?.state != sys::BPULL_JOB_NONE;
+        let untaken = is_running.then(|| ends);
         let started = options.given(job, |c| call(|error| unsafe { sys::bpull_job_start(disk.pointer, c, error) }));
+        drop(untaken);
         if let (Err(_), Some(end)) = (&started, before) {
             disk.engine.put_end(disk.id, end);
         }
@@ -188,7 +199,7 @@ impl<'a> Job<'a> {
     /// Waits for the end. Err: why it failed, or ECANCELED; the link is kept then, and so is what was copied.
     pub fn wait(&self) -> Result<Progress> {
         loop {
-            if let Some(end) = self.wait_until(Instant::now() + Duration::from_secs(3600))? {
+            if let Some(end) = self.wait_until(after(NEVER))? {
                 return self.result(&end);
             }
         }
@@ -196,7 +207,7 @@ impl<'a> Job<'a> {
 
     /// The same for some time; None: it still runs.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Progress>> {
-        match self.wait_until(Instant::now() + timeout)? {
+        match self.wait_until(after(timeout))? {
             Some(end) => self.result(&end).map(Some),
             None => Ok(None),
         }
@@ -214,7 +225,7 @@ impl<'a> Job<'a> {
             if rc < 0 && rc != -ETIMEDOUT {
                 check(rc)?;
             }
-            self.disk.engine.take_events()?;
+            drop(self.disk.engine.take_events()?);
             let end = self.disk.engine.end_of(self.disk.id).filter(|_| rc == 0);
             if end.is_some() || left == 0 {
                 return Ok(end);
@@ -251,7 +262,7 @@ impl Iterator for ProgressIter<'_, '_> {
         if self.is_over {
             return None;
         }
-        self.is_over = !matches!(self.job.wait_until(Instant::now() + self.interval), Ok(None));
+        self.is_over = !matches!(self.job.wait_until(after(self.interval)), Ok(None));
         self.job.info().ok()
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Jobs and disks, on chains made by qemu-img and judged by it.
 use blockpull::{
-    Disk, DiskOptions, Engine, EngineOptions, Job, JobOptions, OpenNeed, OpenRequest, OpenWhat, Progress, Rates,
+    create, CreateOptions, Disk, DiskOptions, Engine, EngineOptions, Job, JobOptions, OpenNeed, OpenRequest, OpenWhat, Progress, Rates,
     SnapshotOptions,
 };
 use std::fs;
@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::io::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -427,4 +428,46 @@ fn a_snapshot_into_an_overlay_that_a_program_opens() {
     };
     engine.snapshot_with(&[(&disk, &over)], &there, recorded).unwrap();
     assert_eq!(disk.depth(), 3);
+}
+
+#[test]
+fn what_a_job_has_told_is_read_while_the_next_one_starts() {
+    let chain = Chain::new("told");
+    let engine = Engine::open(&EngineOptions::default()).unwrap();
+    let base = chain.base.to_str().unwrap();
+    for i in 0..20 {
+        let top = chain.dir.join(format!("told{i}.qcow2"));
+        let new = CreateOptions {
+            backing_name: Some("base.raw".into()),
+            backing_format: Some("raw".to_owned()),
+            ..Default::default()
+        };
+        create(&top, &new).unwrap();
+        let disk = engine.open_disk(&top, &DiskOptions::default()).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let dropped = disk.dropped();
+                    assert!(dropped.is_empty() || dropped == [base], "{dropped:?}");
+                }
+            });
+            for _ in 0..2 {
+                disk.pull(&JobOptions::default()).unwrap().wait().unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+#[test]
+fn a_wait_may_be_as_long_as_it_likes() {
+    let chain = Chain::new("long");
+    let engine = Engine::open(&EngineOptions::default()).unwrap();
+    let disk = chain.open(&engine);
+    let job = disk.pull(&JobOptions::default()).unwrap();
+    assert_eq!(job.progress(Duration::MAX).count(), 1);
+    assert!(job.wait_timeout(Duration::MAX).unwrap().is_some());
+    drop(disk);
+    chain.judge();
 }
