@@ -59,8 +59,8 @@ static int say_missing(const struct posix_lookup *lk, struct err *err)
 			       lk->shown);
 	if (!lk->how->recorded && strstr(lk->how->name, "://"))
 		return err_set(err, -ENOENT,
-			       "'%s' is no file of this machine, and an image that is written to "
-			       "or checked must be one",
+			       "'%s' is no file of this machine: of servers only those of NBD are "
+			       "read, and an image that is written to or checked must be a file",
 			       lk->shown);
 	return err_set(err, -ENOENT,
 		       "'%s' does not exist: check the name, and that its file system is mounted",

@@ -59,8 +59,9 @@ const char *exit_code_hint(int error)
 		return "work on a copy of the image; 'blockpull check' lists the damage it can "
 		       "reach";
 	case EIO:
-		return "the device or its file system failed; the kernel's log (dmesg) says more, "
-		       "and the same command may be run again";
+		return "the device, its file system or the server of a base failed: the kernel's "
+		       "log "
+		       "(dmesg) or the server's says more; the same command may be run again";
 	case EHOSTUNREACH:
 		return "see that the server runs and can be reached, then run the same command "
 		       "again";

@@ -119,6 +119,7 @@ def typed(d):
         result = refused(REFUSED, ['is a server\'s', f'--allow-remote=nbd+unix:{d}/s'], verb, uri(d))
         check('image' not in result.err, f'{result}')
     refused(REFUSED, ['--allow-remote=nbd:host.example:1234'], 'info', 'nbd://host.example:1234/')
+    refused(FAILED, ['foo://h/', 'only those of NBD are read'], 'info', 'foo://h/')
     for verb, more in ('pull', []), ('check', []), ('resize', ['1G']):
         refused(FAILED, [uri(d), 'no file of this machine'], verb, uri(d), *more)
 
