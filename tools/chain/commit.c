@@ -188,6 +188,9 @@ int commit_images(struct commit *c, struct pull_options *options)
 		rc = commit_look_at_others(c, &options->line.chain.disk);
 	if (!rc && options->dry_run)
 		rc = commit_plan(c, options);
+	if (!rc && commit_base(c)->has_bitmaps)
+		say_note("warning: '%s' has bitmaps: a commit into it ends their validity",
+			 commit_base(c)->path);
 	if (rc)
 		return commit_fail(c, options->line.json, rc);
 	if (options->dry_run)

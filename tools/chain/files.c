@@ -20,7 +20,8 @@ static int chain_files_add(struct chain_files *files, const struct bpull_layer_i
 	*file = (struct chain_file){ .path = strdup(layer->path),
 				     .link = link ? strdup(link) : NULL,
 				     .format = layer->format,
-				     .virtual_size = layer->virtual_size };
+				     .virtual_size = layer->virtual_size,
+				     .has_bitmaps = layer->has_bitmaps };
 	files->n++;
 	if (!file->path || (link && !file->link))
 		return -ENOMEM;

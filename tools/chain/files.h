@@ -13,6 +13,7 @@ struct chain_file {
 	char *link; /* as the image above records it, or NULL; owned */
 	enum bpull_format format;
 	uint64_t virtual_size;
+	bool has_bitmaps;
 	bool is_here;   /* a file of this machine, of which st tells */
 	struct stat st; /* of the file, not of a symbolic link to it */
 };

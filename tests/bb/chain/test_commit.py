@@ -149,6 +149,21 @@ def zeros_in_holes(d):
     check(grown < MIB, f'the base takes {grown} bytes more')
 
 
+@case('bitmaps: those of the image stay, and a warning tells of those of the file below')
+def bitmaps(d):
+    qemu_img('create', '-q', '-f', 'qcow2', f'{d}/base', '2M')
+    overlay(f'{d}/top', 'base', base_fmt='qcow2')
+    for name in 'base', 'top':
+        qemu_img('bitmap', '--add', f'{d}/{name}', 'backup')
+    qemu_io(f'{d}/top', 'qcow2', 'write -P 3 1M 128k')
+    heads, before = Heads(d, (f'{d}/top', 'qcow2')), image_info(f'{d}/top')['format-specific']['data']['bitmaps']
+    for dry in ['-n'], []:
+        result = bp('commit', *dry, f'{d}/top')
+        check('warning' in result.err and 'bitmaps' in result.err, str(result))
+    heads.judge('after the commit')
+    same(image_info(f'{d}/top')['format-specific']['data']['bitmaps'], before, 'the bitmaps of the image')
+
+
 @case('an image with internal snapshots is refused')
 def snapshots(d):
     raw_image(f'{d}/base', 4 * MIB)
