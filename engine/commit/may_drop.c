@@ -13,7 +13,7 @@ int job_check_drop(struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	if (job->step != JOB_DETACHING || job->error || job_is_aborted(disk) ||
+	if (job->step != JOB_DETACHING || job->fault.error || job_is_aborted(disk) ||
 	    job_is_stopped(disk) || !drop_is_safe(disk))
 		return -ECANCELED;
 	return mixed_check_files(disk);

@@ -58,6 +58,7 @@ static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull
 {
 	struct bpull_engine *engine = disk->engine;
 	struct queued_event *queued = *slot;
+	bool has_failed = status == BPULL_JOB_FAILED;
 
 	*slot = NULL;
 	*queued = (struct queued_event){
@@ -68,7 +69,7 @@ static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull
 			.status = status,
 			.error = error,
 			.message = queued->message,
-			.remedy = status == BPULL_JOB_FAILED ? disk->job.remedy : BPULL_REMEDY_NONE,
+			.remedy = has_failed ? disk->job.fault.remedy : BPULL_REMEDY_NONE,
 		},
 	};
 	snprintf(queued->message, sizeof(queued->message), "%s", message);

@@ -25,14 +25,14 @@
 
 void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 {
-	struct job *job = &disk->job;
+	struct job_fault *fault = &disk->job.fault;
 	va_list args;
 
-	if (job->error)
+	if (fault->error)
 		return;
-	job->error = error;
+	fault->error = error;
 	va_start(args, format);
-	vsnprintf(job->message, sizeof(job->message), format, args);
+	vsnprintf(fault->message, sizeof(fault->message), format, args);
 	va_end(args);
 	/* There may be no request in flight that would wake the owner. */
 	engine_rerun(disk->engine);
@@ -40,45 +40,45 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 
 void job_set_remedy(struct bpull_disk *disk, enum bpull_remedy remedy)
 {
-	if (!disk->job.error)
-		disk->job.remedy = remedy;
+	if (!disk->job.fault.error)
+		disk->job.fault.remedy = remedy;
 }
 
 void job_say_mixed(struct bpull_disk *disk, int error, const char *format, ...)
 {
-	struct job *job = &disk->job;
+	struct job_fault *fault = &disk->job.fault;
 	va_list args;
 
-	job->says_mixed = true;
-	if (job->error && error)
-		job->error = error;
+	fault->says_mixed = true;
+	if (fault->error && error)
+		fault->error = error;
 	va_start(args, format);
-	vsnprintf(job->message, sizeof(job->message), format, args);
+	vsnprintf(fault->message, sizeof(fault->message), format, args);
 	va_end(args);
 }
 
 void job_say_leaked(struct bpull_disk *disk)
 {
-	struct job *job = &disk->job;
-	size_t used = strlen(job->message);
+	struct job_fault *fault = &disk->job.fault;
+	size_t used = strlen(fault->message);
 
-	if (job->error)
-		snprintf(job->message + used, sizeof(job->message) - used,
+	if (fault->error)
+		snprintf(fault->message + used, sizeof(fault->message) - used,
 			 " (leaked clusters are left, for which it needs room, too)");
 }
 
 void job_say_uncommitted(struct bpull_disk *disk, int error)
 {
-	struct job *job = &disk->job;
+	struct job_fault *fault = &disk->job.fault;
 	struct shown shown;
 	size_t used = 0;
 
-	if (!job->error || disk->flatten || disk->flags & BPULL_DISK_GUEST_IO)
+	if (!fault->error || disk->flatten || disk->flags & BPULL_DISK_GUEST_IO)
 		return;
 	/* The first failure comes first, unless it is this one. */
-	if (job->error != error)
-		used = MIN(strlen(job->message), sizeof(job->message) / 2);
-	snprintf(job->message + used, sizeof(job->message) - used,
+	if (fault->error != error)
+		used = MIN(strlen(fault->message), sizeof(fault->message) / 2);
+	snprintf(fault->message + used, sizeof(fault->message) - used,
 		 "%s%s: the tables of what was copied last could not be written: %s; the image is "
 		 "as it was at the last commit: %s and run it again",
 		 used ? "; then " : "", disk_show(disk, &shown), strerror(-error),
@@ -94,12 +94,12 @@ const char *fault_room_advice(int error)
 
 void job_say_given_up(struct bpull_disk *disk, const struct file *file, int error)
 {
-	struct job *job = &disk->job;
+	struct job_fault *fault = &disk->job.fault;
 	struct shown shown;
-	size_t used = MIN(strlen(job->message), sizeof(job->message) / 2);
+	size_t used = MIN(strlen(fault->message), sizeof(fault->message) / 2);
 
-	if (job->error)
-		snprintf(job->message + used, sizeof(job->message) - used,
+	if (fault->error)
+		snprintf(fault->message + used, sizeof(fault->message) - used,
 			 "; what came last to %s could not be made durable (%s): %sclose the disk "
 			 "and open it again before the next job that writes to it; the disk reads "
 			 "and writes meanwhile",
@@ -197,14 +197,14 @@ static bool wants_stop(const struct bpull_disk *disk, const struct op *op)
 /* The program is told once, however often the job tries in vain. */
 static void tell_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 {
-	struct job *job = &disk->job;
-	bool was_away = job->is_away, is_away = fault_is_of_source(op, -EHOSTUNREACH);
+	struct job_fault *fault = &disk->job.fault;
+	bool was_away = fault->is_away, is_away = fault_is_of_source(op, -EHOSTUNREACH);
 
-	job->retry_ns = 0;
+	fault->retry_ns = 0;
 	if (is_away) {
-		job->is_away = true;
-		job->away_file = op->error_file;
-		job->retry_ns = engine_now_ns() + AWAY_RETRY_NS;
+		fault->is_away = true;
+		fault->away_file = op->error_file;
+		fault->retry_ns = engine_now_ns() + AWAY_RETRY_NS;
 	}
 	if (!is_away || !was_away)
 		events_push_stopped(disk, op->error, message);
@@ -218,12 +218,12 @@ static bool stop_on_fault(struct bpull_disk *disk, const struct op *op, const ch
 
 	if (!wants_stop(disk, op))
 		return false;
-	if (job->stopped) /* another request in flight has failed, too */
+	if (job->fault.stopped) /* another request in flight has failed, too */
 		return true;
-	job->stopped = true;
-	job->counters.stop_error = op->error;
-	job->counters.stop_offset = op->error_off;
-	job->counters.stop_was_read = op->error_was_read;
+	job->fault.stopped = true;
+	job->fault.stop.error = op->error;
+	job->fault.stop.off = op->error_off;
+	job->fault.stop.was_read = op->error_was_read;
 	pthread_mutex_lock(&disk->control.mutex);
 	disk->control.want_pause = true;
 	pthread_mutex_unlock(&disk->control.mutex);
@@ -236,7 +236,7 @@ static bool stop_on_fault(struct bpull_disk *disk, const struct op *op, const ch
 
 void job_fail_op(struct bpull_disk *disk, const struct op *op)
 {
-	char message[sizeof(disk->job.message)];
+	char message[sizeof(disk->job.fault.message)];
 
 	/* A read that was in flight when the job took the abort is no failure. */
 	if (disk->job.aborted && op->error_was_read)
@@ -249,9 +249,9 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 	if (stop_on_fault(disk, op, message))
 		return;
 	job_describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
-	if (!disk->job.error) {
-		disk->job.counters.error_was_io = op->error != -ENOMEM;
-		disk->job.counters.error_was_read = op->error_was_read;
+	if (!disk->job.fault.error) {
+		disk->job.fault.was_io = op->error != -ENOMEM;
+		disk->job.fault.was_read = op->error_was_read;
 	}
 	job_fail(disk, op->error, "%s", message);
 }
@@ -268,27 +268,36 @@ void job_note_back(struct bpull_disk *disk, const struct file *file)
 
 	/* A read that was in flight when the job stopped says nothing of the job; nor does one for
 	 * the guest when the job has its end. */
-	if (!job->is_away || job->stopped || job->step == JOB_IDLE || job->step == JOB_UNWINDING)
+	if (!job->fault.is_away || job->fault.stopped || job->step == JOB_IDLE ||
+	    job->step == JOB_UNWINDING)
 		return;
-	if (file && job->away_file && !is_same_source(job->away_file, file))
+	if (file && job->fault.away_file && !is_same_source(job->fault.away_file, file))
 		return;
-	job->is_away = false;
-	job->away_file = NULL;
+	job->fault.is_away = false;
+	job->fault.away_file = NULL;
 	disk->engine->n_ahead_failed = 0;
 	events_push_resumed(disk);
 }
 
 bool job_is_stopped(const struct bpull_disk *disk)
 {
-	return disk->job.stopped && disk->job.paused;
+	return disk->job.fault.stopped && disk->job.paused;
+}
+
+bool job_take_retry(struct job *job, bool is_kept_paused, uint64_t now_ns)
+{
+	uint64_t at_ns = job->fault.retry_ns;
+
+	if (at_ns && !is_kept_paused && now_ns < at_ns)
+		return false;
+	job->fault.retry_ns = 0;
+	return at_ns && !is_kept_paused;
 }
 
 void job_forget_stop(struct job *job)
 {
-	job->stopped = false;
-	job->counters.stop_error = 0;
-	job->counters.stop_offset = 0;
-	job->counters.stop_was_read = 0;
+	job->fault.stopped = false;
+	memset(&job->fault.stop, 0, sizeof(job->fault.stop));
 }
 
 bool job_is_aborted(struct bpull_disk *disk)

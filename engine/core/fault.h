@@ -48,6 +48,9 @@ bool fault_is_of_source(const struct op *op, int error);
 void job_note_back(struct bpull_disk *disk, const struct file *file);
 /* An error stopped the job, and the program has not resumed it yet. */
 bool job_is_stopped(const struct bpull_disk *disk);
+/* A job that its source's absence has stopped tries again by itself: true once, when its time has
+ * come. A job that the program keeps paused does not. */
+bool job_take_retry(struct job *job, bool is_kept_paused, uint64_t now_ns);
 /* The job is stopped no more, and bpull_job_get_info() says so. */
 void job_forget_stop(struct job *job);
 

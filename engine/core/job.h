@@ -91,24 +91,35 @@ struct job_down {
 	enum image_format old_format;
 };
 
+/* How it failed, or what stops it (core/fault.c). */
+struct job_fault {
+	int error;
+	enum bpull_remedy remedy; /* what the program may do about that error */
+	bool was_io, was_read;    /* of that error */
+	char message[1024];
+	/* The message is of the mark (commit/mixed.c): events of any status carry it. */
+	bool says_mixed;
+	bool stopped; /* by an error; paused until the program resumes the job */
+	struct {
+		int error;
+		uint64_t off;
+		bool was_read;
+	} stop; /* that error, and where; zeros while it is not stopped */
+	/* What a base is read from is away: it was told, and not that it is back. Stopped by that,
+	 * the job tries again at retry_ns (0: it does not, the program has paused it). */
+	bool is_away;
+	const struct file *away_file; /* the one that was told; NULL: not known which */
+	uint64_t retry_ns;
+};
+
 struct job {
 	enum job_step step;
 	uint32_t flags;    /* enum bpull_job_flags */
 	uint32_t on_error; /* enum bpull_on_error */
 	bool paused, aborted;
 	bool finalize;      /* asked for */
-	bool stopped;       /* by an error; paused until the program resumes the job */
 	unsigned n_gone_on; /* times that a stopped job was resumed */
-	/* What a base is read from is away: it was told, and not that it is back. Stopped by that,
-	 * the job tries again at retry_ns (0: it does not, the program has paused it). */
-	bool is_away;
-	const struct file *away_file; /* the one that was told; NULL: not known which */
-	uint64_t retry_ns;
-	int error;
-	enum bpull_remedy remedy; /* what the program may do about that error */
-	char message[1024];
-	/* The message is of the mark (commit/mixed.c): events of any status carry it. */
-	bool says_mixed;
+	struct job_fault fault;
 	uint64_t start_ns;
 	uint64_t n_synced_before;       /* disk.commits.n_synced when it began */
 	struct bpull_job_info counters; /* the owner's; job/progress/info.c tells of them */

@@ -24,8 +24,9 @@ static enum commit_kind kind(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	if (job->step == JOB_DETACHING && !disk->link.changed && !job->error && !job->aborted &&
-	    !job_is_stopped(disk) && drop_is_safe(disk) && disk->guests.prepare != GUESTS_PREPARING)
+	if (job->step == JOB_DETACHING && !disk->link.changed && !job->fault.error &&
+	    !job->aborted && !job_is_stopped(disk) && drop_is_safe(disk) &&
+	    disk->guests.prepare != GUESTS_PREPARING)
 		return COMMIT_DETACH;
 	return COMMIT_HARD;
 }

@@ -47,12 +47,8 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 	struct job *job = &disk->job;
 
 	pthread_mutex_lock(&c->mutex);
-	if (c->keep_paused)
-		job->retry_ns = 0;
-	if (job->retry_ns && now_ns >= job->retry_ns) {
-		job->retry_ns = 0;
+	if (job_take_retry(job, c->keep_paused, now_ns))
 		c->want_pause = false;
-	}
 	job->paused = c->want_pause;
 	job->aborted |= c->want_abort;
 	job->finalize |= c->want_finalize;
@@ -76,8 +72,8 @@ static bool must_unwind(const struct bpull_disk *disk)
 		return false;
 	/* The link is gone, durably: what fails from then on is the guest's, not the job's. */
 	if (disk->link.changed)
-		return disk->flatten && job->error;
-	return job->error || disk->poisoned || job->aborted;
+		return disk->flatten && job->fault.error;
+	return job->fault.error || disk->poisoned || job->aborted;
 }
 
 /* The program has resumed a stopped job: tries again what failed. False: a base was changed
@@ -87,7 +83,7 @@ static bool go_on(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 
-	if (!job->stopped)
+	if (!job->fault.stopped)
 		return true;
 	if (!disk->link.leaving && mixed_check_files(disk))
 		return false;
@@ -163,8 +159,8 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 	uint64_t at_ns = UINT64_MAX;
 
 	/* A job that ended while it waited for a source tries nothing again. */
-	if (disk->job.retry_ns && disk->job.step != JOB_IDLE)
-		at_ns = disk->job.retry_ns;
+	if (disk->job.fault.retry_ns && disk->job.step != JOB_IDLE)
+		at_ns = disk->job.fault.retry_ns;
 	if (disk->job.step != JOB_COPYING)
 		return at_ns;
 	at_ns = MIN(at_ns, pace_deadline_ns(disk));

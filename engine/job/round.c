@@ -84,7 +84,7 @@ static bool waits_for_tokens(const struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 
 	return job->step == JOB_COPYING && disk->walk->throttle.first && !job->paused &&
-	       !job->error && !job->aborted;
+	       !job->fault.error && !job->aborted;
 }
 
 /* Completions may wait for the timer: all that goes on are jobs that wait for tokens. */

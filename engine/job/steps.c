@@ -75,11 +75,11 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
 	job->counters.status = status;
-	job->counters.error = status == BPULL_JOB_FAILED ? job->error : 0;
+	job->counters.error = status == BPULL_JOB_FAILED ? job->fault.error : 0;
 	job_publish_info(disk, engine_now_ns());
 	end_control(disk);
 	events_push(disk, status, job->counters.error,
-		    status == BPULL_JOB_FAILED || job->says_mixed ? job->message : "");
+		    status == BPULL_JOB_FAILED || job->fault.says_mixed ? job->fault.message : "");
 }
 
 /* Everything published before the step's first call is durable; else makes it so. A guest publishes
@@ -132,7 +132,7 @@ static void finish_proof(struct bpull_disk *disk)
 		return;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
 		job->step = JOB_READY;
-		events_push(disk, BPULL_JOB_READY, 0, job->message);
+		events_push(disk, BPULL_JOB_READY, 0, job->fault.message);
 	}
 }
 
@@ -322,5 +322,5 @@ void job_step_unwinding(struct bpull_disk *disk)
 	node_say_given_up(disk, disk);
 	if (down_is_on(disk))
 		node_say_given_up(disk, job_written(disk));
-	job_conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
+	job_conclude(disk, disk->job.fault.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
 }

@@ -316,7 +316,7 @@ static bool may_read(const struct bpull_disk *disk)
 {
 	const struct verify *verify = disk->job.verify;
 
-	return !disk->job.error && !disk->job.aborted && !disk->job.paused &&
+	return !disk->job.fault.error && !disk->job.aborted && !disk->job.paused &&
 	       verify->n_reading < (cursor_gives_way(disk) ? 1 : MAX_READING) &&
 	       buf_n_free(disk->engine->bufs);
 }

@@ -41,18 +41,18 @@ Test(no_return, the_job_is_asked_for_each_reason)
 	disk = j.guest.disk;
 	job = &disk->job;
 	cr_assert_eq(job_check_drop(disk), 0);
-	job->error = -EIO;
+	job->fault.error = -EIO;
 	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it failed");
-	job->error = 0;
+	job->fault.error = 0;
 	job->aborted = true;
 	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it was aborted");
 	job->aborted = false;
 	disk->control.want_abort = true;
 	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it is to be aborted");
 	disk->control.want_abort = false;
-	job->stopped = job->paused = true;
+	job->fault.stopped = job->paused = true;
 	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it is stopped");
-	job->stopped = job->paused = false;
+	job->fault.stopped = job->paused = false;
 	for (unsigned step = JOB_IDLE; step <= JOB_UNWINDING; step++) {
 		job->step = (enum job_step)step;
 		cr_assert_eq(!job_check_drop(disk), step == JOB_DETACHING, "step %u", step);

@@ -162,7 +162,7 @@ enum step copy_run_write_compressed(struct copy_run *p)
 
 	/* The job has failed meanwhile. On a full disk the tables need what failed runs gave back,
 	 * and runs as short as these would still fit into it. */
-	if (p->op.disk->job.error) {
+	if (p->op.disk->job.fault.error) {
 		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
 		return STEP_NEXT;
 	}

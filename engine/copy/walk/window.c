@@ -112,7 +112,7 @@ static bool may_go_alone(const struct bpull_disk *disk)
 	 * in a false hole as zeros. */
 	if (verify_is_on(disk) && !disk->job.verify->holes.done)
 		return false;
-	if (job->error || job->aborted || job->paused)
+	if (job->fault.error || job->aborted || job->paused)
 		return false;
 	if (job->step == JOB_PROVING)
 		return true;

@@ -210,7 +210,7 @@ static void wait_for_finalize(struct bpull_disk *disk)
 	if (job->down.is_told)
 		return;
 	job->down.is_told = true;
-	events_push(disk, BPULL_JOB_READY, 0, job->message);
+	events_push(disk, BPULL_JOB_READY, 0, job->fault.message);
 }
 
 bool down_proved(struct bpull_disk *disk)

@@ -137,7 +137,7 @@ static void cut_beside_guest(struct bpull_disk *disk)
 	struct blocking *round = blocking_set(NULL);
 	struct err err;
 
-	if (err_cannot_grow(disk->job.error))
+	if (err_cannot_grow(disk->job.fault.error))
 		cut_work(disk, &err);
 	blocking_set(round);
 	cut_end(disk, 0, &err);

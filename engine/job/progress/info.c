@@ -29,7 +29,7 @@ void job_free_control(struct bpull_disk *disk)
 
 static enum bpull_job_state public_state(const struct job *job)
 {
-	if (job->stopped && job->step != JOB_IDLE && job->step != JOB_UNWINDING)
+	if (job->fault.stopped && job->step != JOB_IDLE && job->step != JOB_UNWINDING)
 		return BPULL_JOB_PAUSED;
 	switch (job->step) {
 	case JOB_IDLE: return BPULL_JOB_CONCLUDED;
@@ -44,10 +44,11 @@ static enum bpull_job_state public_state(const struct job *job)
 	abort();
 }
 
-/* Collects what the walk and the commits have counted. */
+/* Collects what the walk and the commits have counted, and what failed. */
 static void collect(struct bpull_disk *disk)
 {
 	const struct copy_counts *from = &disk->walk->counts;
+	const struct job_fault *fault = &disk->job.fault;
 	struct bpull_job_info *to = &disk->job.counters;
 
 	to->copied_bytes = from->copied;
@@ -59,6 +60,11 @@ static void collect(struct bpull_disk *disk)
 	to->shared_bytes = from->shared;
 	to->past_cache_bytes = from->past_cache;
 	to->n_commits = disk->commits.n_synced - disk->job.n_synced_before;
+	to->stop_error = fault->stop.error;
+	to->stop_offset = fault->stop.off;
+	to->stop_was_read = fault->stop.was_read;
+	to->error_was_io = fault->was_io;
+	to->error_was_read = fault->was_read;
 }
 
 static void copy_info(struct control *control, const struct bpull_job_info *info)

@@ -74,7 +74,7 @@ void play_run_until(struct play *p, bool job_too)
 		else if (i && !pass_time(p) && poll(&ready, 1, 5000) != 1)
 			what = "nothing happens";
 		CHECK(p, !what, "%s: %u requests, job in step %d%s%s%s", what, p->guest.n_in_flight,
-		      (int)job->step, job->stopped ? ", stopped" : "",
+		      (int)job->step, job->fault.stopped ? ", stopped" : "",
 		      job->paused ? ", paused" : "", job->aborted ? ", aborted" : "");
 		play_take_events(p);
 		if (p->cuts && p->grow_to)

@@ -210,7 +210,7 @@ void play_sources_watch(struct play *p)
 
 	if (!p->sources)
 		return;
-	p->job_is_away = p->job_runs && p->guest.disk->job.is_away;
+	p->job_is_away = p->job_runs && p->guest.disk->job.fault.is_away;
 	if (!was && p->job_is_away)
 		memcpy(p->good_then, p->good_before, sizeof(p->good_then));
 	memcpy(p->good_before, p->good_now, sizeof(p->good_before));
