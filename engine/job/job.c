@@ -198,6 +198,16 @@ static enum bpull_job_type type_of(const struct bpull_disk *disk)
 	return down_is_active(disk) ? BPULL_JOB_TYPE_ACTIVE_COMMIT : BPULL_JOB_TYPE_COMMIT;
 }
 
+/* The guest offset that the job goes to. */
+static uint64_t guest_end_of(const struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
+
+	if (down_is_on(disk))
+		return disk->walk->down.end;
+	return overlay->has_backing ? overlay->backed_len : 0;
+}
+
 /* The node's job is the disk's. */
 static void begin_for(struct bpull_disk *disk, struct bpull_disk *node)
 {
@@ -219,10 +229,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 			     .n_synced_before = disk->commits.n_synced,
 			     .verify = job->verify,
 			     .left = job->left };
-	job->counters.type = type_of(disk);
-	job->counters.end = overlay->has_backing && overlay->backed_len ? overlay->backed_len : 1;
-	if (down_is_on(disk))
-		job->counters.end = MAX(disk->walk->down.end, 1u);
+	job_begin_info(disk, type_of(disk), guest_end_of(disk));
 	disk->link = (struct link_state){ 0 };
 	copy_walk_begin(disk, o, job->start_ns);
 	pace_begin(disk, o, job->start_ns);

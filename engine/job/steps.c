@@ -61,8 +61,6 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 
 	assert(!aside_runs(disk)); /* the disk may be closed from now on */
 	if (status == BPULL_JOB_COMPLETED)
-		job->counters.cur = job->counters.end;
-	if (status == BPULL_JOB_COMPLETED)
 		dropped_end(disk);
 	verify_close(disk);
 	copy_first_close(&disk->walk->first);
@@ -74,11 +72,9 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 		commit_retry(disk); /* requests have waited for the job to try again */
 	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
-	job->counters.status = status;
-	job->counters.error = status == BPULL_JOB_FAILED ? job->fault.error : 0;
-	job_publish_info(disk, engine_now_ns());
+	job_publish_end(disk, status, engine_now_ns());
 	end_control(disk);
-	events_push(disk, status, job->counters.error,
+	events_push(disk, status, status == BPULL_JOB_FAILED ? job->fault.error : 0,
 		    status == BPULL_JOB_FAILED || job->fault.says_mixed ? job->fault.message : "");
 }
 
@@ -124,7 +120,7 @@ static void finish_proof(struct bpull_disk *disk)
 		begin_verifying(disk, JOB_DETACHING);
 		return;
 	}
-	job->counters.cur = job->counters.end;
+	job_reach_end(disk);
 	job->step = JOB_DETACHING;
 	if (!down_is_active(disk) || disk->base_name)
 		drop_hide(disk);

@@ -161,7 +161,7 @@ static enum step compare(struct read_back *r)
 			break;
 		}
 		if (counts_as_copied(r, item))
-			job->counters.verified_bytes += item->len;
+			r->owner->walk->counts.verified += item->len;
 		item->len = 0; /* not again, if an earlier item fails and reading resumes there */
 	}
 	read_back_over(r);

@@ -73,6 +73,7 @@ struct copy_counts {
 	uint64_t present, skipped; /* passed without a run */
 	uint64_t source, shared;   /* read by the job's runs; taken of what others have read */
 	uint64_t past_cache;       /* of source: ../phases/cold.c */
+	uint64_t verified;         /* of copied: read back, and right (job/verify.c) */
 };
 
 /* Copying walks over what is owed. */

@@ -22,6 +22,7 @@
 #include "engine/job/chain/ends.h"
 #include "engine/job/chain/node.h"
 #include "engine/job/chain/settle.h"
+#include "engine/job/progress/info.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
@@ -206,7 +207,7 @@ static void wait_for_finalize(struct bpull_disk *disk)
 	job->step = JOB_READY;
 	/* Programs poll for cur == end before they pivot. What the guest writes from now on is
 	 * copied once more. */
-	job->counters.cur = job->counters.end;
+	job_reach_end(disk);
 	if (job->down.is_told)
 		return;
 	job->down.is_told = true;

@@ -59,12 +59,24 @@ static void collect(struct bpull_disk *disk)
 	to->source_bytes = from->source;
 	to->shared_bytes = from->shared;
 	to->past_cache_bytes = from->past_cache;
+	to->verified_bytes = from->verified;
 	to->n_commits = disk->commits.n_synced - disk->job.n_synced_before;
 	to->stop_error = fault->stop.error;
 	to->stop_offset = fault->stop.off;
 	to->stop_was_read = fault->stop.was_read;
 	to->error_was_io = fault->was_io;
 	to->error_was_read = fault->was_read;
+}
+
+void job_begin_info(struct bpull_disk *disk, enum bpull_job_type type, uint64_t end)
+{
+	disk->job.counters.type = type;
+	disk->job.counters.end = MAX(end, 1u); /* cur == end means done */
+}
+
+void job_reach_end(struct bpull_disk *disk)
+{
+	disk->job.counters.cur = disk->job.counters.end;
 }
 
 static void copy_info(struct control *control, const struct bpull_job_info *info)
@@ -93,4 +105,15 @@ void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)
 	copy_info(&disk->control, &job->counters);
 	if (disk->nodes.of && disk->nodes.of->nodes.working == disk)
 		copy_info(&disk->nodes.of->control, &job->counters);
+}
+
+void job_publish_end(struct bpull_disk *disk, enum bpull_job_status status, uint64_t now_ns)
+{
+	struct bpull_job_info *counters = &disk->job.counters;
+
+	if (status == BPULL_JOB_COMPLETED)
+		job_reach_end(disk);
+	counters->status = status;
+	counters->error = status == BPULL_JOB_FAILED ? disk->job.fault.error : 0;
+	job_publish_info(disk, now_ns);
 }
