@@ -52,13 +52,13 @@ static void note_no_locks(void *opaque, const char *name)
 	struct bpull_disk *disk = opaque;
 	char safe[512];
 
-	if (disk->warning)
+	if (disk->told.warning)
 		return;
-	if (asprintf(&disk->warning,
+	if (asprintf(&disk->told.warning,
 		     "%s: its file system has no locks; nothing keeps another process from "
 		     "changing the image meanwhile",
 		     err_escape(name, strlen(name), safe, sizeof(safe))) < 0)
-		disk->warning = NULL;
+		disk->told.warning = NULL;
 }
 
 /* A disk has room for one warning; this one replaces any other. */
@@ -68,21 +68,21 @@ static void note_mixed(struct bpull_disk *disk)
 
 	if (!warning)
 		return;
-	free(disk->warning);
-	disk->warning = warning;
+	free(disk->told.warning);
+	disk->told.warning = warning;
 }
 
 static void note_missing(struct bpull_disk *disk, const struct path_policy *policy)
 {
 	char safe[512];
 
-	if (disk->warning || !policy->missing)
+	if (disk->told.warning || !policy->missing)
 		return;
-	if (asprintf(&disk->warning,
+	if (asprintf(&disk->told.warning,
 		     "'%s', which was allowed for backing files, does not exist, so it allows "
 		     "nothing",
 		     err_escape(policy->missing, strlen(policy->missing), safe, sizeof(safe))) < 0)
-		disk->warning = NULL;
+		disk->told.warning = NULL;
 }
 
 /* Warns that a pull will clear the mark "raw external data", which the user has set. */
@@ -92,32 +92,32 @@ static void note_raw_mark(struct bpull_disk *disk)
 	struct layer_info info;
 	struct shown shown;
 
-	if (disk->warning || !overlay->is_overlay || !overlay->has_backing)
+	if (disk->told.warning || !overlay->is_overlay || !overlay->has_backing)
 		return;
 	layer_describe(overlay, &info);
 	if (!info.data_file_raw)
 		return;
-	if (asprintf(&disk->warning,
+	if (asprintf(&disk->told.warning,
 		     "%s: its data file is marked as raw (the guest's disk by itself), which it "
 		     "is not above a backing file; pulling removes that mark",
 		     file_show(overlay->file, &shown)) < 0)
-		disk->warning = NULL;
+		disk->told.warning = NULL;
 }
 
 /* One hint for a disk, even if many files of its chain are on that file system. */
 static void hint_holes(struct bpull_disk *disk)
 {
-	for (unsigned i = 0; i < disk->chain->n_layers && !disk->hint; i++) {
+	for (unsigned i = 0; i < disk->chain->n_layers && !disk->told.hint; i++) {
 		const struct layer *layer = disk->chain->layers[i];
 		struct shown shown;
 
 		if (layer_format(layer) != IMAGE_RAW || !layer->file->holes_spared)
 			continue;
-		if (asprintf(&disk->hint,
+		if (asprintf(&disk->told.hint,
 			     "%s: its file system is not known to tell the truth about holes, so "
 			     "they are read",
 			     file_show(layer->file, &shown)) < 0)
-			disk->hint = NULL;
+			disk->told.hint = NULL;
 	}
 }
 
@@ -226,8 +226,8 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	engine_yields_end(&yields);
 	if (rc) {
 		copy_walk_close(disk);
-		free(disk->warning);
-		free(disk->hint);
+		free(disk->told.warning);
+		free(disk->told.hint);
 		free(disk);
 		return error_export(&err, error);
 	}
@@ -288,8 +288,8 @@ void bpull_disk_close(struct bpull_disk *disk)
 	chain_close(disk->chain, disk_note_file_closing, engine);
 	engine_yields_end(&yields);
 	job_free_control(disk);
-	free(disk->warning);
-	free(disk->hint);
+	free(disk->told.warning);
+	free(disk->told.hint);
 	free(disk->base_name);
 	dropped_free(disk);
 	copy_walk_close(disk);
@@ -351,12 +351,12 @@ const char *bpull_job_dropped(const struct bpull_disk *disk, uint32_t i)
 
 const char *bpull_disk_warning(const struct bpull_disk *disk)
 {
-	return disk ? disk->warning : NULL;
+	return disk ? disk->told.warning : NULL;
 }
 
 const char *bpull_disk_hint(const struct bpull_disk *disk)
 {
-	return disk ? disk->hint : NULL;
+	return disk ? disk->told.hint : NULL;
 }
 
 const char *bpull_disk_note(const struct bpull_disk *disk)

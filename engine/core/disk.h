@@ -241,7 +241,9 @@ struct bpull_disk {
 	struct chain *chain;
 	void *user_data;
 	uint32_t flags;
-	char *warning, *hint;    /* NULL: there is nothing to say */
+	struct {
+		char *warning, *hint; /* NULL: there is nothing to say */
+	} told;
 	struct flatten *flatten; /* api/flatten.c: the top is a new file; NULL: a pull's disk */
 	/* The name that the overlay will have for its new backing file; NULL: it gets none. */
 	char *base_name;
