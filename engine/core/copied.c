@@ -73,23 +73,23 @@ void copied_clear(struct copied_list *list)
 
 bool verify_is_on(const struct bpull_disk *disk)
 {
-	return disk->job.verify != NULL;
+	return disk->verify != NULL;
 }
 
 bool verify_is_full(const struct bpull_disk *disk)
 {
-	const struct verify *verify = disk->job.verify;
+	const struct verify *verify = disk->verify;
 
 	return verify && verify->list.n >= verify->max_items;
 }
 
 bool verify_has_any(const struct bpull_disk *disk)
 {
-	return disk->job.verify && disk->job.verify->list.n;
+	return disk->verify && disk->verify->list.n;
 }
 
 void verify_forget(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
-	if (disk->job.verify && !disk->job.verify->is_below)
-		copied_forget(&disk->job.verify->list, guest_off, len);
+	if (disk->verify && !disk->verify->is_below)
+		copied_forget(&disk->verify->list, guest_off, len);
 }

@@ -43,6 +43,7 @@ struct commit;
 struct flatten;
 struct guest;
 struct layer_set;
+struct verify;
 struct copy_run;
 struct copy_walk;
 struct dropped_names;
@@ -273,6 +274,7 @@ struct bpull_disk {
 	} dropped;
 	struct guests guests;
 	struct job job;
+	struct verify *verify;  /* core/copied.h: what the job reads back; NULL: not asked for */
 	struct copy_walk *walk; /* copy/walk/walk.h: what the job copies, and how far it is */
 	/* Requests in flight that no operation waits for: tables loaded ahead (load.c), early
 	 * write-back (copy/walk/writeback.c). A job is not over before they are. */

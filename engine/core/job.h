@@ -21,7 +21,6 @@
 #include "io/base.h"
 
 struct file;
-struct verify;
 
 enum job_step {
 	JOB_IDLE,       /* no job, or it is concluded */
@@ -123,7 +122,6 @@ struct job {
 	uint64_t start_ns;
 	uint64_t n_synced_before;       /* disk.commits.n_synced when it began */
 	struct bpull_job_info counters; /* the owner's; job/progress/info.c tells of them */
-	struct verify *verify;          /* job/verify.c; NULL: not asked for */
 	uint64_t commit_target;         /* the hard commit that the step waits for; 0: none yet */
 	struct job_pace pace;
 	struct job_left left;

@@ -227,7 +227,6 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 			     .on_error = o->on_error,
 			     .start_ns = engine_now_ns(),
 			     .n_synced_before = disk->commits.n_synced,
-			     .verify = job->verify,
 			     .left = job->left };
 	job_begin_info(disk, type_of(disk), guest_end_of(disk));
 	disk->link = (struct link_state){ 0 };

@@ -101,7 +101,7 @@ static bool ensure_committed(struct bpull_disk *disk)
 
 static void begin_verifying(struct bpull_disk *disk, enum job_step after)
 {
-	disk->job.verify->after = after;
+	disk->verify->after = after;
 	disk->job.commit_target = 0;
 	disk->job.step = JOB_VERIFYING;
 }
@@ -228,20 +228,20 @@ void job_step_proving(struct bpull_disk *disk)
  * ended and all is durable, nothing of the list is in the page cache only. */
 void job_step_verifying(struct bpull_disk *disk)
 {
-	struct job *job = &disk->job;
+	const struct verify *verify = disk->verify;
 
 	if (disk->guests.runs_on_read.n)
 		return;
-	if (!job->verify->uncached && !ensure_committed(disk))
+	if (!verify->uncached && !ensure_committed(disk))
 		return;
 	if (!verify_run(disk))
 		return;
-	if (job->verify->after == JOB_DETACHING) {
+	if (verify->after == JOB_DETACHING) {
 		finish_proof(disk);
 		return;
 	}
-	job->step = job->verify->after;
-	job->commit_target = 0;
+	disk->job.step = verify->after;
+	disk->job.commit_target = 0;
 	engine_rerun(disk->engine);
 }
 

@@ -66,20 +66,20 @@ int verify_open(struct bpull_disk *disk)
 		return -ENOMEM;
 	verify->is_below = down_is_on(disk);
 	verify->max_items = disk->engine->budget.verify_len / sizeof(struct copied);
-	disk->job.verify = verify;
+	disk->verify = verify;
 	return 0;
 }
 
 void verify_close(struct bpull_disk *disk)
 {
-	if (disk->job.verify)
-		copied_clear(&disk->job.verify->list);
-	free(STEAL(disk->job.verify));
+	if (disk->verify)
+		copied_clear(&disk->verify->list);
+	free(STEAL(disk->verify));
 }
 
 bool verify_is_busy(const struct bpull_disk *disk)
 {
-	const struct verify *verify = disk->job.verify;
+	const struct verify *verify = disk->verify;
 
 	return verify && (verify->n_reading || verify->uncaching || verify->holes.reading);
 }
@@ -93,7 +93,7 @@ static struct read_back *read_back_of(struct op *op)
 
 static void read_back_over(struct read_back *r)
 {
-	struct verify *verify = r->owner->job.verify;
+	struct verify *verify = r->owner->verify;
 
 	if (r->locked)
 		range_lock_release(&r->op.disk->locks, &r->lock, op_granted);
@@ -145,11 +145,11 @@ static bool counts_as_copied(const struct read_back *r, const struct copied *ite
 
 static enum step compare(struct read_back *r)
 {
-	struct job *job = &r->owner->job;
-	struct copied *items = job->verify->list.items;
+	const struct verify *verify = r->owner->verify;
+	struct copied *items = verify->list.items;
 	/* A pull's range is lost where the tables don't lead to it any more and the chain answered.
 	 * A commit's lower image may read from what is below it. */
-	bool is_lost = !job->verify->is_below && r->chain_read.below.lo != r->chain_read.below.hi;
+	bool is_lost = !verify->is_below && r->chain_read.below.lo != r->chain_read.below.hi;
 
 	for (size_t i = r->first; i < r->first + r->n; i++) {
 		struct copied *item = &items[i];
@@ -180,7 +180,7 @@ static enum step read_directly(struct read_back *r, const struct copied *item)
 static enum step uncached(struct read_back *r)
 {
 	table_cache_drop_clean(r->op.engine->cache, disk_overlay(r->op.disk)->file);
-	r->owner->job.verify->uncached = true;
+	r->owner->verify->uncached = true;
 	read_back_over(r);
 	return STEP_WAIT;
 }
@@ -188,11 +188,12 @@ static enum step uncached(struct read_back *r)
 static enum step read_back_step(struct op *op)
 {
 	struct read_back *r = read_back_of(op);
-	const struct job *job = &r->owner->job;
+	const struct bpull_disk *owner = r->owner;
+	const struct copied *item;
 
 	/* The job was given up meanwhile, and copies that follow a guest's reads add to the list
 	 * again: the items are elsewhere in it by now, and the job does not ask any more. */
-	if (job->step != JOB_VERIFYING && r->phase != READ_BACK_UNCACHED) {
+	if (owner->job.step != JOB_VERIFYING && r->phase != READ_BACK_UNCACHED) {
 		read_back_over(r);
 		return STEP_WAIT;
 	}
@@ -202,8 +203,9 @@ static enum step read_back_step(struct op *op)
 		r->locked = true;
 		return range_lock_take(&op->disk->locks, &r->lock) ? STEP_NEXT : STEP_WAIT;
 	case READ_BACK_READ:
-		if (job->verify->list.items[r->first].is_direct)
-			return read_directly(r, &job->verify->list.items[r->first]);
+		item = &owner->verify->list.items[r->first];
+		if (item->is_direct)
+			return read_directly(r, item);
 		if (chain_read_step(&r->chain_read) == STEP_WAIT)
 			return STEP_WAIT;
 		r->phase = READ_BACK_COMPARE;
@@ -217,7 +219,7 @@ static enum step read_back_step(struct op *op)
 static void read_back_fail(struct op *op)
 {
 	struct read_back *r = read_back_of(op);
-	struct verify *verify = r->owner->job.verify;
+	struct verify *verify = r->owner->verify;
 
 	verify->next = MIN(verify->next, r->first); /* read again, if the job is resumed */
 	if (r->chain_read.decoding)                 /* read, but nothing that can be decoded */
@@ -269,7 +271,7 @@ static struct read_back *new_read_back(struct bpull_disk *disk)
 
 static bool start_reading(struct bpull_disk *disk)
 {
-	struct verify *verify = disk->job.verify;
+	struct verify *verify = disk->verify;
 	const struct copied *item = &verify->list.items[verify->next];
 	uint32_t cluster_len = disk_overlay(job_written(disk))->cluster_len;
 	struct read_back *r = new_read_back(disk);
@@ -306,7 +308,7 @@ static void start_uncaching(struct bpull_disk *disk)
 
 	if (!r)
 		return;
-	disk->job.verify->uncaching = true;
+	disk->verify->uncaching = true;
 	r->phase = READ_BACK_UNCACHED;
 	io_req_work(&r->req, uncache_work);
 	op_submit(&r->op, &r->req);
@@ -314,7 +316,7 @@ static void start_uncaching(struct bpull_disk *disk)
 
 static bool may_read(const struct bpull_disk *disk)
 {
-	const struct verify *verify = disk->job.verify;
+	const struct verify *verify = disk->verify;
 
 	return !disk->job.fault.error && !disk->job.aborted && !disk->job.paused &&
 	       verify->n_reading < (cursor_gives_way(disk) ? 1 : MAX_READING) &&
@@ -323,7 +325,7 @@ static bool may_read(const struct bpull_disk *disk)
 
 bool verify_run(struct bpull_disk *disk)
 {
-	struct verify *verify = disk->job.verify;
+	struct verify *verify = disk->verify;
 
 	if (!verify->uncached) {
 		if (!verify->uncaching && may_read(disk))

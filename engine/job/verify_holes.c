@@ -38,10 +38,10 @@
 void verify_holes_begin(struct bpull_disk *disk)
 {
 	/* A commit leaves out what tables say: there is no raw file above a base. */
-	disk->job.verify->holes.done = disk->job.verify->is_below;
-	if (disk->job.verify->is_below)
+	disk->verify->holes.done = disk->verify->is_below;
+	if (disk->verify->is_below)
 		return;
-	disk->job.verify->holes.depth = 1;
+	disk->verify->holes.depth = 1;
 	for (unsigned i = 1; i < disk->chain->n_layers; i++)
 		file_doubt_holes(disk->chain->layers[i]->file);
 }
@@ -143,7 +143,7 @@ static const struct op_kind samples_kind = { "hole-samples", samples_step, sampl
 
 bool verify_holes(struct bpull_disk *disk)
 {
-	struct hole_samples *h = &disk->job.verify->holes;
+	struct hole_samples *h = &disk->verify->holes;
 
 	if (h->done || h->reading || !may_go_on(disk))
 		return h->done;

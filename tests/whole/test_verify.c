@@ -64,7 +64,7 @@ static void bend(struct file *file, uint64_t host_off)
 
 static void rot(struct sim_pull *pull, struct rot *r)
 {
-	const struct copied_list *list = &pull->disk->job.verify->list;
+	const struct copied_list *list = &pull->disk->verify->list;
 	const struct copied *item = &list->items[r->seed * 7919 % list->n];
 	struct layer *overlay = disk_overlay(pull->disk);
 	struct extent e;
@@ -88,7 +88,7 @@ static void rot(struct sim_pull *pull, struct rot *r)
 
 static void lose_entry(struct sim_pull *pull, struct rot *r)
 {
-	const struct copied_list *list = &pull->disk->job.verify->list;
+	const struct copied_list *list = &pull->disk->verify->list;
 	const struct copied *item = &list->items[r->seed * 7919 % list->n];
 	struct layer *overlay = disk_overlay(pull->disk);
 	struct qcow2 *q = qcow2_of(overlay);
@@ -114,33 +114,32 @@ static void lose_entry(struct sim_pull *pull, struct rot *r)
 static void look(struct sim_pull *pull, void *arg)
 {
 	struct rot *r = arg;
-	const struct job *job = &pull->disk->job;
-	bool verifying = job->step == JOB_VERIFYING;
+	struct verify *verify = pull->disk->verify;
+	bool verifying = pull->disk->job.step == JOB_VERIFYING;
 
-	if (!job->verify)
+	if (!verify)
 		return;
 	if (!r->n_looks++)
-		job->verify->max_items = 1 + r->seed % 40;
+		verify->max_items = 1 + r->seed % 40;
 	r->n_rounds += verifying && !r->verifying;
 	r->verifying = verifying;
 	if (!verifying)
 		r->n_uncached = n_uncached;
 	/* What was copied since the last one is in the page cache. */
-	cr_assert(!verifying || !job->verify->n_reading || n_uncached > r->n_uncached,
+	cr_assert(!verifying || !verify->n_reading || n_uncached > r->n_uncached,
 		  "seed %" PRIu64 ": verification %u reads what is in memory", r->seed,
 		  r->n_rounds);
-	if (r->fails && !r->done && verifying && job->verify->n_reading) {
+	if (r->fails && !r->done && verifying && verify->n_reading) {
 		sim_fail(pull->sim, &(struct sim_fault){ .op = SIM_READ,
 							 .nth = 1 + r->seed % 2,
 							 .error = -EIO,
 							 .persists = true });
 		r->done = true;
 	}
-	losing = r->entry && !r->done && verifying && !job->verify->uncached && job->verify->list.n
-			 ? r
-			 : NULL;
+	losing =
+		r->entry && !r->done && verifying && !verify->uncached && verify->list.n ? r : NULL;
 	losing_of = pull;
-	if (r->wanted && !r->done && !job->verify->uncached && job->verify->list.n &&
+	if (r->wanted && !r->done && !verify->uncached && verify->list.n &&
 	    r->n_rounds >= r->seed % 3)
 		rot(pull, r);
 }

@@ -21,7 +21,7 @@ bool copy_run_digests(const struct copy_run *p)
 {
 	const struct bpull_disk *disk = p->op.disk;
 
-	return verify_is_on(disk) && (copy_run_goes_down(p) || !disk->job.verify->is_below);
+	return verify_is_on(disk) && (copy_run_goes_down(p) || !disk->verify->is_below);
 }
 
 static int add(struct copy_run *p, const struct copied *item)
@@ -130,7 +130,7 @@ int copy_run_note_cluster(struct copy_run *p, uint64_t guest_off, uint32_t idx)
 
 int copy_run_prepare_handing_over(struct copy_run *p)
 {
-	return copy_run_digests(p) ? copied_reserve(&p->op.disk->job.verify->list, p->digest.list.n)
+	return copy_run_digests(p) ? copied_reserve(&p->op.disk->verify->list, p->digest.list.n)
 				   : 0;
 }
 
@@ -139,7 +139,7 @@ void copy_run_hand_over(struct copy_run *p)
 	if (!copy_run_digests(p))
 		return;
 	for (size_t i = 0; i < p->digest.list.n; i++)
-		copied_add(&p->op.disk->job.verify->list, &p->digest.list.items[i]);
+		copied_add(&p->op.disk->verify->list, &p->digest.list.items[i]);
 }
 
 void copy_run_free_digests(struct copy_run *p)

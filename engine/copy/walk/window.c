@@ -110,7 +110,7 @@ static bool may_go_alone(const struct bpull_disk *disk)
 
 	/* A verifying job samples holes before it copies: a cluster that is held in part would take
 	 * in a false hole as zeros. */
-	if (verify_is_on(disk) && !disk->job.verify->holes.done)
+	if (verify_is_on(disk) && !disk->verify->holes.done)
 		return false;
 	if (job->fault.error || job->aborted || job->paused)
 		return false;

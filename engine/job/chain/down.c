@@ -157,7 +157,7 @@ static bool is_too_fast(const struct bpull_disk *disk)
 {
 	const struct copy_walk *walk = disk->walk;
 	const struct converge *converge = &disk->job.down.converge;
-	const struct verify *verify = disk->job.verify;
+	const struct verify *verify = disk->verify;
 	bool is_read_back = disk->job.step == JOB_VERIFYING;
 	uint64_t written_len;
 

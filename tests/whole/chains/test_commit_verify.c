@@ -118,7 +118,7 @@ static bool bend(struct layer *lower, const struct medium *m, uint64_t host_off)
 
 static void harm(struct bpull_disk *disk, struct medium *m)
 {
-	const struct copied_list *list = &disk->job.verify->list;
+	const struct copied_list *list = &disk->verify->list;
 	const struct copied *item = &list->items[m->seed * 7919 % list->n];
 	struct layer *lower = disk_overlay(disk->walk->down.into);
 	struct table_need need;
@@ -146,7 +146,7 @@ static void look(struct trial *t)
 {
 	struct medium *m = t->look_arg;
 	struct bpull_disk *disk = t->guest.disk;
-	struct verify *verify = disk->job.verify;
+	struct verify *verify = disk->verify;
 	bool is_verifying = disk->job.step == JOB_VERIFYING;
 
 	if (!verify)

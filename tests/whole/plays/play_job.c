@@ -273,8 +273,8 @@ static void start(struct play *p)
 	p->target = target;
 	p->n_jobs++;
 	p->last_cur = 0;
-	if (p->guest.disk->job.verify) /* now and then it is full */
-		p->guest.disk->job.verify->max_items = 2 + play_below(p, 60);
+	if (p->guest.disk->verify) /* now and then it is full */
+		p->guest.disk->verify->max_items = 2 + play_below(p, 60);
 }
 
 static bool is_concluded(const struct play *p)
