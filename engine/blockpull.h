@@ -435,8 +435,8 @@ BPULL_API void bpull_source_read_done(struct bpull_source_ask *ask, int rc);
 /* Answers a source's question for extents (struct bpull_source_ops): n of them, which begin at the
  * offset that was asked for. What lies behind the last one is taken as not known, and where rc is
  * -errno the whole range is. But -EHOSTUNREACH and -ESTALE mean what they mean to
- * bpull_source_read_done(), and with -ECANCELED what needed the answer fails. The library leaves out
- * extents of no length, and what lies behind the range that was asked for. Any thread. */
+ * bpull_source_read_done(), and with -ECANCELED what needed the answer fails. The library leaves
+ * out extents of no length, and what lies behind the range that was asked for. Any thread. */
 BPULL_API void bpull_source_extents_done(struct bpull_source_ask *ask, int rc,
 					 const struct bpull_source_extent *extents, size_t n);
 
