@@ -245,7 +245,7 @@ def parser():
     p.add_argument('--host', type=float, default=1.25e9, help='bytes a second of a host\'s network (10 Gbit/s)')
     p.add_argument('--disk', type=float, default=400 * MIB, help='bytes a second of a host\'s disk (400 MiB/s)')
     p.add_argument('--round-trip', type=float, default=0.001, help='seconds (0.001)')
-    p.add_argument('--in-flight', type=float, default=32 * MIB, help='bytes that a pull has in flight (32 MiB)')
+    p.add_argument('--in-flight', type=float, default=16 * MIB, help='bytes that a pull has in flight (16 MiB)')
     p.add_argument('--rack', type=float, default=5e9, help='bytes a second of a rack\'s cache (40 Gbit/s)')
     p.add_argument('--rack-hosts', type=int, default=40, help='hosts of a rack (40)')
     p.add_argument('--keep', type=int, default=4, help='bases that a cache keeps (4)')

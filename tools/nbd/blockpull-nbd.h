@@ -121,7 +121,8 @@ BPULL_NBD_API void bpull_nbd_give_up(struct bpull_nbd *nbd);
  * answers, and waits open_timeout_s for that at most. Errors: -EPERM the options do not allow it
  * (the sentence says what would); -EINVAL / -ENOTSUP the name has a form that is not taken;
  * -EHOSTUNREACH / -ECONNREFUSED / -ENOENT / -ETIMEDOUT or another code of connect(2): there is no
- * connection; -EACCES TLS failed; -EIO / -EPROTO the server makes no sense. */
+ * connection, or the server has no such export; -EACCES TLS failed; -EIO / -EPROTO or another code:
+ * the server refuses, or makes no sense. */
 BPULL_NBD_API int bpull_nbd_find_base(void *nbd, const struct bpull_open_request *request,
 				      struct bpull_base *base, struct bpull_error *error);
 
