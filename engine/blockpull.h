@@ -757,8 +757,8 @@ struct bpull_job_options {
 	 * bandwidth that is less. */
 	uint64_t min_rate;
 	/* What 99 of 100 reads and writes of the disk's guest are to take at most, ns; 0: no
-	 * matter. The job's limit then follows what they do take, instead of guest_share. That
-	 * comes before a deadline and a bandwidth, but the limit is never below min_rate. -EINVAL
+	 * matter. The job's limit then follows what they do take, instead of guest_share. It is
+	 * never more than a deadline and a bandwidth make it, and never less than min_rate. -EINVAL
 	 * where the disk was opened without GUEST_IO. */
 	uint64_t guest_p99_ns;
 	/* A backing file of the chain: the job is one between that file and base. PULL: that file

@@ -12,6 +12,7 @@
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
+#include "engine/job/progress/info.h"
 #include "io/base.h"
 
 int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
@@ -21,9 +22,7 @@ int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
 	if (!disk ||
 	    is_unfit(info, "info", RESULT_FIRST_LEN(struct bpull_job_info, verified_bytes), NULL))
 		return -EINVAL;
-	pthread_mutex_lock(&disk->control.mutex);
-	now = disk->control.info;
-	pthread_mutex_unlock(&disk->control.mutex);
+	job_read_info(disk, &now);
 	result_export(info, &now, sizeof(now));
 	return now.type != BPULL_JOB_TYPE_UNKNOWN;
 }

@@ -140,7 +140,8 @@ struct run_list {
 struct control {
 	pthread_mutex_t mutex;
 	struct bpull_job_info info;
-	bool running; /* between start and conclusion */
+	uint64_t start_ns; /* of the job that info is about */
+	bool running;      /* between start and conclusion */
 	bool want_pause, want_abort, want_finalize, new_speed;
 	bool keep_paused; /* the program paused it: it does not go on by itself */
 	uint64_t bandwidth, burst;

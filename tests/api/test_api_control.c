@@ -70,6 +70,34 @@ Test(api, it_may_start_paused)
 	cr_assert_eq(api_rig_event(disk).status, BPULL_JOB_COMPLETED);
 }
 
+/* The engine has nothing to do meanwhile, and no call runs it. */
+Test(api, the_time_of_a_paused_job_goes_on)
+{
+	struct bpull_job_rates rates = { .size = sizeof(rates),
+					 .which = BPULL_JOB_RATE_WITHIN,
+					 .within_ns = 50000000 };
+	struct bpull_disk *disk;
+	struct bpull_job_info info;
+
+	make_overlay("ov", BPULL_FORMAT_QCOW2, "base.raw");
+	disk = api_rig_open("ov", 0);
+	api_rig_start(disk, 0, BPULL_JOB_START_PAUSED);
+	cr_assert_eq(bpull_job_set_rates(disk, &rates), 0);
+	api_rig_no_event(20);
+	cr_expect_eq(api_rig_info(disk).within_ns, 50000000);
+	usleep(100000);
+	info = api_rig_info(disk);
+	cr_expect_geq(info.elapsed_ns, 100000000);
+	cr_expect(info.is_late, "its deadline is over");
+	cr_expect_eq(info.needed_rate, 0);
+	bpull_job_resume(disk);
+	cr_assert_eq(api_rig_event(disk).status, BPULL_JOB_COMPLETED);
+	cr_expect_geq(api_rig_info(disk).elapsed_ns, info.elapsed_ns);
+	info = api_rig_info(disk);
+	usleep(1000);
+	cr_expect_eq(api_rig_info(disk).elapsed_ns, info.elapsed_ns, "it is over");
+}
+
 Test(api, abort_keeps_what_was_copied_and_the_next_pull_skips_it)
 {
 	struct bpull_job_info first = { .size = sizeof(first) }, second = first;

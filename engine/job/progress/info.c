@@ -11,6 +11,7 @@
 #include "engine/blockpull.h"
 #include "engine/copy/cursor.h"
 #include "engine/copy/walk/walk.h"
+#include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/job/progress/left.h"
 #include "engine/job/progress/pace.h"
@@ -79,10 +80,17 @@ void job_reach_end(struct bpull_disk *disk)
 	disk->job.counters.cur = disk->job.counters.end;
 }
 
-static void copy_info(struct control *control, const struct bpull_job_info *info)
+/* The time that job_read_info() has told already never falls. */
+static void copy_info(struct control *control, const struct job *job)
 {
+	uint64_t told_ns = 0;
+
 	pthread_mutex_lock(&control->mutex);
-	control->info = *info;
+	if (control->start_ns == job->start_ns)
+		told_ns = control->info.elapsed_ns;
+	control->start_ns = job->start_ns;
+	control->info = job->counters;
+	control->info.elapsed_ns = MAX(control->info.elapsed_ns, told_ns);
 	pthread_mutex_unlock(&control->mutex);
 }
 
@@ -102,9 +110,30 @@ void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)
 	/* Later walks begin at 0 again; cur never falls. */
 	if (job->step == JOB_COPYING || job->step == JOB_UNWINDING)
 		job->counters.cur = MAX(job->counters.cur, MIN(at, job->counters.end));
-	copy_info(&disk->control, &job->counters);
+	copy_info(&disk->control, job);
 	if (disk->nodes.of && disk->nodes.of->nodes.working == disk)
-		copy_info(&disk->nodes.of->control, &job->counters);
+		copy_info(&disk->nodes.of->control, job);
+}
+
+static bool runs(const struct bpull_job_info *info)
+{
+	return info->state != BPULL_JOB_NONE && info->state != BPULL_JOB_CONCLUDED;
+}
+
+void job_read_info(struct bpull_disk *disk, struct bpull_job_info *out)
+{
+	struct control *control = &disk->control;
+	struct bpull_job_info *info = &control->info;
+
+	pthread_mutex_lock(&control->mutex);
+	if (runs(info))
+		info->elapsed_ns = engine_now_ns() - control->start_ns;
+	if (runs(info) && info->deadline_ns && info->elapsed_ns > info->deadline_ns) {
+		info->is_late = 1;
+		info->needed_rate = 0;
+	}
+	*out = *info;
+	pthread_mutex_unlock(&control->mutex);
 }
 
 void job_publish_end(struct bpull_disk *disk, enum bpull_job_status status, uint64_t now_ns)

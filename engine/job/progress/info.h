@@ -9,6 +9,7 @@
 #include "io/base.h"
 
 struct bpull_disk;
+struct bpull_job_info;
 
 /* Before the disk can be seen by other threads. */
 void job_init_control(struct bpull_disk *disk);
@@ -22,5 +23,7 @@ void job_reach_end(struct bpull_disk *disk);
 void job_publish_end(struct bpull_disk *disk, enum bpull_job_status status, uint64_t now_ns);
 /* Shows the job's state and counters to bpull_job_get_info(). */
 void job_publish_info(struct bpull_disk *disk, uint64_t now_ns);
+/* What was shown last, but for the time, which goes on where no round is run. Any thread. */
+void job_read_info(struct bpull_disk *disk, struct bpull_job_info *out);
 
 #endif
