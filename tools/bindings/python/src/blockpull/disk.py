@@ -89,11 +89,12 @@ class Disk:
 
     def layer_path(self, depth: int = 0) -> str:
         """The name by which an image of the chain was opened, 0 the top one; IndexError: there is none."""
-        length = self.call(lib.bpull_disk_layer_path, depth, ffi.NULL, 0) if depth >= 0 else -1
+        path, room = ffi.NULL, 0
+        while (length := self.call(lib.bpull_disk_layer_path, depth, path, room) if depth >= 0 else -1) >= room:
+            room = length + 1  # a snapshot on another thread may give it a longer name meanwhile
+            path = ffi.new("char[]", room)
         if length < 0:
             raise IndexError(f"the chain has no image {depth}")
-        path = ffi.new("char[]", length + 1)
-        check(self.call(lib.bpull_disk_layer_path, depth, path, length + 1))
         return text(path)
 
     @property

@@ -74,13 +74,18 @@ impl Disk {
 
     /// The name by which an image of the chain was opened, 0 the top one.
     pub fn layer_path(&self, depth: u32) -> Result<String> {
-        // SAFETY: nothing is written where there is no room.
-        let len = check(unsafe { sys::bpull_disk_layer_path(self.pointer, depth, null_mut(), 0) })?;
-        let mut path = vec![0u8; len as usize + 1];
-        // SAFETY: there is room for so many bytes.
-        check(unsafe { sys::bpull_disk_layer_path(self.pointer, depth, path.as_mut_ptr().cast(), path.len()) })?;
-        path.pop();
-        Ok(String::from_utf8_lossy(&path).into_owned())
+        let mut path = Vec::<u8>::new();
+        loop {
+            // SAFETY: there is room for so many bytes, none at first.
+            let len = check(unsafe {
+                sys::bpull_disk_layer_path(self.pointer, depth, path.as_mut_ptr().cast(), path.len())
+            })? as usize;
+            if len < path.len() {
+                return Ok(String::from_utf8_lossy(&path[..len]).into_owned());
+            }
+            // A snapshot on another thread may give it a longer name meanwhile.
+            path = vec![0u8; len + 1];
+        }
     }
 
     /// The files that the chain has lost by the last job, which completed, the upper ones first.
