@@ -326,6 +326,12 @@ def instrumented():
         return re.search(rb'__[at]san_init', file.read()) is not None
 
 
+def need_sandbox():
+    """Skips the case where the command was built without its sandbox: builds with sanitizers or counters."""
+    if 'seccomp' not in bp('--version').out:
+        raise Skip('built without the sandbox\'s filter')
+
+
 def _ours():
     """(pid, words) of each process that we started, or that these started: its TMPDIR names our directory."""
     token = f'TMPDIR={root}'.encode()
