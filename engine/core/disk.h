@@ -113,7 +113,7 @@ struct bpull_engine {
 	uint64_t n_ahead_failed; /* loads ahead that failed: then none begins */
 	struct merge_queue merging;
 	/* Operations that wait for a table which a yielding thread reads itself. */
-	struct op *table_waiters;
+	struct op_list table_waiters;
 	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
 	uint64_t comp_len; /* bytes of compressed input, and for compressing, held by runs */
 	struct engine_budget budget;
@@ -186,7 +186,7 @@ struct guests {
 		GUESTS_PREPARING,
 		GUESTS_PREPARED,
 	} prepare;
-	struct op *prepare_waiters;
+	struct op_list prepare_waiters;
 	/* Layers were hidden from mappings: requests from before hide_seq may still use them. */
 	uint64_t hide_seq;
 	/* The hidden layers are about to be closed: no copy that follows a read begins. */
@@ -214,7 +214,7 @@ struct link_state {
 /* A disk's commits; commit/ changes it. */
 struct disk_commits {
 	struct commit *in_flight; /* or NULL */
-	struct op *waiters;       /* operations that run when it ends */
+	struct op_list waiters;   /* operations that run when it ends */
 	uint64_t n_begun;
 	uint64_t n_synced;      /* ended well, and passed a barrier */
 	uint64_t last_hard;     /* number of the last hard commit that ended well */

@@ -83,7 +83,7 @@ static void end_if_unused(struct kept_set *set, struct kept *kept)
 {
 	if (kept->is_listed || kept->n_holds)
 		return;
-	assert(!kept->waiters);
+	assert(!kept->waiters.first);
 	set->len -= kept->len;
 	set->n--;
 	free(kept->bytes);

@@ -16,9 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/core/op.h"
 #include "io/base.h"
-
-struct op;
 
 /* A kept range lies within one multiple of this, in guest bytes. */
 #define KEPT_MAX_LEN (1 * MiB)
@@ -35,10 +34,10 @@ struct kept {
 	uint32_t len;
 	enum kept_state state;
 	uint8_t *bytes;
-	uint64_t claimed_ns; /* when its read began */
-	unsigned n_holds;    /* runs that read it or will take it; it is not freed meanwhile */
-	bool is_listed;      /* in the set: a run may find it */
-	struct op *waiters;  /* for it to be HERE or LOST */
+	uint64_t claimed_ns;    /* when its read began */
+	unsigned n_holds;       /* runs that read it or will take it; it is not freed meanwhile */
+	bool is_listed;         /* in the set: a run may find it */
+	struct op_list waiters; /* for it to be HERE or LOST */
 	struct kept *next;
 };
 

@@ -36,7 +36,7 @@ struct load {
 	unsigned n;
 	struct table *tables[LOAD_MAX];
 	struct iovec iov[LOAD_MAX];
-	struct op *waiters; /* operations that wait for any of the tables */
+	struct op_list waiters; /* operations that wait for any of the tables */
 	/* The disk whose walk will want the tables (n_background); NULL: an operation waits. */
 	struct bpull_disk *ahead;
 };
@@ -53,7 +53,7 @@ static void load_end(struct load *load, int error)
 		load->tables[i]->waiters = NULL;
 	/* Nothing waits, or the error may be another table's: the operation that wants a table
 	 * reads it again, alone. */
-	if (error && (!load->waiters || load->n > 1)) {
+	if (error && (!load->waiters.first || load->n > 1)) {
 		engine->n_ahead_failed++;
 		op_wake_all(&load->waiters, 0, NULL, 0, false);
 	}

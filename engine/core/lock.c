@@ -170,7 +170,7 @@ static void yields_take(struct blocking *blocking)
 	take_soon(t);
 	t->depth = yields->depth;
 	yields->since_ns = engine_now_ns();
-	if (!engine->table_waiters && !t->n_waiters)
+	if (!engine->table_waiters.first && !t->n_waiters)
 		return;
 	op_wake_all(&engine->table_waiters, 0, NULL, 0, false);
 	engine_wake(engine);

@@ -99,24 +99,19 @@ void op_run_ready(struct bpull_engine *engine)
 		step_until_wait(op);
 }
 
-void op_wait_in(struct op **waiters, struct op *op)
+void op_wait_in(struct op_list *waiters, struct op *op)
 {
 	op->n_pending++;
-	op->next_waiter = *waiters;
-	*waiters = op;
+	FIFO_APPEND(waiters, op, next_waiter);
 }
 
-void op_wake_all(struct op **waiters, int error, struct file *file, uint64_t off, bool was_read)
+void op_wake_all(struct op_list *waiters, int error, struct file *file, uint64_t off, bool was_read)
 {
-	struct op *waiter = *waiters;
+	struct op *waiter;
 
-	*waiters = NULL;
-	while (waiter) {
-		struct op *next = waiter->next_waiter;
-
+	while ((waiter = FIFO_TAKE(waiters, next_waiter))) {
 		op_set_error(waiter, error, file, off, was_read);
 		if (!--waiter->n_pending)
 			op_ready(waiter);
-		waiter = next;
 	}
 }

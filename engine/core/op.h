@@ -71,8 +71,9 @@ void op_io_done(struct io_req *req);
 /* Runs ready operations until none is left. */
 void op_run_ready(struct bpull_engine *engine);
 /* The operation waits, besides for what it waits for already, until op_wake_all() of that list. */
-void op_wait_in(struct op **waiters, struct op *op);
-/* Wakes all of the list, with an error (or 0). */
-void op_wake_all(struct op **waiters, int error, struct file *file, uint64_t off, bool was_read);
+void op_wait_in(struct op_list *waiters, struct op *op);
+/* Wakes all of the list, with an error (or 0), in the order in which they came. */
+void op_wake_all(struct op_list *waiters, int error, struct file *file, uint64_t off,
+		 bool was_read);
 
 #endif

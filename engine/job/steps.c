@@ -68,7 +68,7 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	down_end(disk);
 	job_forget_target(disk);
 	commit_release(disk);
-	if (disk->commits.waiters)
+	if (disk->commits.waiters.first)
 		commit_retry(disk); /* requests have waited for the job to try again */
 	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What the header and docs/embedding.md promise of requests and of waiting:
- * limits of vectors, requests of no bytes, draining, edge-triggered polling,
+ * limits of vectors, requests of no bytes, their order, draining, edge-triggered polling,
  * another thread taking the engine over, waiting for a job that is paused.
  */
 #include <criterion/criterion.h>
@@ -149,6 +149,31 @@ Test(api_requests, an_image_that_cannot_grow)
 	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	cr_assert_eq(bpull_pwrite(disk, block, sizeof(block), MiB, 0), 0);
 	cr_assert_eq(bpull_pflush(disk), 0);
+}
+
+/* Requests that wait for a table of the image, or behind one that makes a cluster, go on in the
+ * order in which they came: a server that does a killed one's requests again relies on it. */
+Test(api_requests, those_that_wait_for_a_table_keep_their_order)
+{
+	static char blocks[8][4096], ids[8];
+	struct bpull_event event;
+	struct iovec iov[8];
+
+	disk = api_rig_begin_guest(0);
+	for (int i = 0; i < 8; i++) {
+		memset(blocks[i], i + 1, sizeof(blocks[i]));
+		iov[i] = (struct iovec){ blocks[i], sizeof(blocks[i]) };
+		bpull_write(disk, &iov[i], 1, MiB, 0, &ids[i]);
+	}
+	for (int i = 0; i < 8; i++) {
+		cr_assert_eq(bpull_engine_wait(engine, &event, 1, -1), 1);
+		cr_assert_eq(event.error, 0);
+		cr_assert_eq(event.user_data, &ids[i], "the end of request %td in place of %d",
+			     (char *)event.user_data - ids, i);
+	}
+	bpull_read(disk, &iov[0], 1, MiB, &id);
+	cr_assert_eq(api_rig_request(&id), 0);
+	cr_assert_eq(blocks[0][0], 8, "the last one's bytes stay");
 }
 
 /* ---- drain ---- */
