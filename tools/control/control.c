@@ -26,7 +26,7 @@
 struct control {
 	struct control_target *target;
 	int fd;
-	struct sockaddr_un address;
+	struct address address;
 	struct control_client clients[CONTROL_MAX_CLIENTS];
 	unsigned long n_taken; /* of clients, ever */
 };
@@ -210,8 +210,7 @@ void control_close(struct control *control)
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
 		if (control->clients[i].fd >= 0)
 			control_client_drop(&control->clients[i]);
-	close(control->fd);
-	unlink(control->address.sun_path);
+	address_close(&control->address, control->fd);
 	control_forget(control->target);
 	free(control);
 }

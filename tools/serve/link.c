@@ -11,11 +11,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "tools/cli/say.h"
-#include "tools/sockets/address.h"
 #include "tools/vhost/guard.h"
 #include "tools/words/text.h"
 
@@ -23,8 +21,7 @@
 
 static int link_bind(struct link *link, const char *path, struct bpull_error *error)
 {
-	struct sockaddr_un address;
-	int rc = address_bind(path, &address);
+	int rc = address_bind(path, &link->address);
 
 	if (rc == -ENAMETOOLONG)
 		return text_error(error, rc,
@@ -33,7 +30,7 @@ static int link_bind(struct link *link, const char *path, struct bpull_error *er
 				  path, strlen(path) > 40 ? "..." : "", ADDRESS_MAX_LEN);
 	if (rc >= 0) {
 		link->listen_fd = rc;
-		link->path = path;
+		link->is_named = true;
 		rc = listen(link->listen_fd, 1) ? -errno : 0;
 	}
 	return rc ? text_error(error, rc, "socket %s: %s", path, address_error(rc)) : 0;
@@ -239,10 +236,10 @@ void link_close(struct link *link)
 		port_drain(link->port, NULL);
 	if (link->port)
 		link_drop(link);
-	if (link->listen_fd >= 0)
+	if (link->is_named)
+		address_close(&link->address, link->listen_fd);
+	else if (link->listen_fd >= 0)
 		close(link->listen_fd);
-	if (link->path)
-		unlink(link->path);
 	link->listen_fd = -1;
-	link->path = NULL;
+	link->is_named = false;
 }

@@ -8,13 +8,15 @@
 
 #include "engine/blockpull.h"
 #include "tools/serve/port.h"
+#include "tools/sockets/address.h"
 #include "tools/vhost/channel.h"
 
 struct link {
 	struct port *port;
 	int epoll_fd;
-	int listen_fd;                /* -1: the only connection was given to us */
-	const char *path;             /* of the socket that we made, or NULL */
+	int listen_fd; /* -1: the only connection was given to us */
+	bool is_named; /* we made the socket: `address` is its name */
+	struct address address;
 	bool is_over;                 /* there will be no further connection */
 	struct vhost_channel channel; /* fd -1: no frontend */
 	uint64_t told_refusals;       /* a bit a message's number, from 63 on the last one */

@@ -40,26 +40,40 @@ static int address_remove_stale(const struct sockaddr_un *address)
 	return unlink(address->sun_path) ? -errno : 0;
 }
 
-int address_bind(const char *path, struct sockaddr_un *address)
+int address_bind(const char *path, struct address *address)
 {
+	struct sockaddr_un *name = &address->name;
+	struct stat st;
 	int fd, rc;
 
-	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	*address = (struct address){ .name.sun_family = AF_UNIX };
 	if (!*path || strlen(path) > ADDRESS_MAX_LEN)
 		return -ENAMETOOLONG;
-	memcpy(address->sun_path, path, strlen(path) + 1);
-	rc = address_remove_stale(address);
+	memcpy(name->sun_path, path, strlen(path) + 1);
+	rc = address_remove_stale(name);
 	if (rc)
 		return rc;
 	fd = address_socket();
 	if (fd < 0)
 		return fd;
-	if (bind(fd, (const struct sockaddr *)address, sizeof(*address))) {
+	if (bind(fd, (const struct sockaddr *)name, sizeof(*name)) || lstat(path, &st)) {
 		rc = errno == EADDRINUSE ? -EBUSY : -errno;
 		close(fd);
 		return rc;
 	}
+	address->device = st.st_dev;
+	address->inode = st.st_ino;
 	return fd;
+}
+
+void address_close(const struct address *address, int fd)
+{
+	struct stat st;
+
+	if (!lstat(address->name.sun_path, &st) && st.st_dev == address->device &&
+	    st.st_ino == address->inode)
+		unlink(address->name.sun_path);
+	close(fd);
 }
 
 const char *address_error(int code)

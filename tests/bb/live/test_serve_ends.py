@@ -11,6 +11,7 @@ import time
 
 import harness
 import images
+import processes
 import strace
 from harness import DONE, KIB, LOCKED, MIB, USAGE, bp, case, check, note, refused, same
 from images import image_check, image_info, image_map
@@ -206,6 +207,25 @@ def sockets(d):
     refused(harness.FAILED, ['shorter', d[:20]], 'serve', f'--socket-path={d}/s', f'--control={d}/{"x" * 120}', top)
     images.raw_image(f'{d}/file', 1)
     refused(harness.FAILED, ['no socket'], 'serve', f'--socket-path={d}/s', f'--control={d}/file', top)
+    same([name for name in ('s', 'c') if os.path.lexists(f'{d}/{name}')], [], 'sockets that are left')
+
+
+@case('what has taken the place of a socket stays when the server ends')
+def replaced(d):
+    top = disk(d)
+    other = images.overlay(f'{d}/other.img', 'base.raw')
+    first = serving(d, f'--control={d}/c', top)
+    for name in 's', 'c':
+        os.unlink(f'{d}/{name}')
+    names = f'{d}/./s', f'{d}/./c'  # another spelling: the kernel tells the first one's still
+    second = harness.start(harness.blockpull, 'serve', f'--socket-path={names[0]}', f'--control={names[1]}', other)
+    processes.wait_listening(second, *names)
+    end(first)
+    bp('ctl', f'{d}/c', 'info')
+    front = Front(d)
+    front.runs()
+    front.over()
+    end(second)
     same([name for name in ('s', 'c') if os.path.lexists(f'{d}/{name}')], [], 'sockets that are left')
 
 

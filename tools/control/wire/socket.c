@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tools/sockets/address.h"
 #include "tools/words/text.h"
 
 static int socket_failed(const char *path, int code, struct bpull_error *error)
@@ -20,7 +19,7 @@ static int socket_failed(const char *path, int code, struct bpull_error *error)
 }
 
 /* A socket with its name that does not listen: no client can connect yet. */
-static int socket_make(const char *path, struct sockaddr_un *address, int *out,
+static int socket_make(const char *path, struct address *address, int *out,
 		       struct bpull_error *error)
 {
 	int rc, fd = address_bind(path, address);
@@ -34,14 +33,14 @@ static int socket_make(const char *path, struct sockaddr_un *address, int *out,
 		return socket_failed(path, fd, error);
 	if (chmod(path, 0600)) {
 		rc = socket_failed(path, -errno, error);
-		close(fd);
+		address_close(address, fd);
 		return rc;
 	}
 	*out = fd;
 	return 0;
 }
 
-int control_socket_listen(const char *path, struct sockaddr_un *address, int *out,
+int control_socket_listen(const char *path, struct address *address, int *out,
 			  struct bpull_error *error)
 {
 	int fd, rc = socket_make(path, address, &fd, error);
@@ -50,8 +49,7 @@ int control_socket_listen(const char *path, struct sockaddr_un *address, int *ou
 		return rc;
 	if (listen(fd, CONTROL_BACKLOG)) {
 		rc = socket_failed(path, -errno, error);
-		close(fd);
-		unlink(path);
+		address_close(address, fd);
 		return rc;
 	}
 	*out = fd;
@@ -60,12 +58,11 @@ int control_socket_listen(const char *path, struct sockaddr_un *address, int *ou
 
 int control_try(const char *path, struct bpull_error *error)
 {
-	struct sockaddr_un address;
+	struct address address;
 	int fd, rc = socket_make(path, &address, &fd, error);
 
 	if (rc)
 		return rc;
-	close(fd);
-	unlink(address.sun_path);
+	address_close(&address, fd);
 	return 0;
 }
