@@ -191,20 +191,41 @@ void link_process(struct link *link)
 
 /* ---- open and close ---- */
 
+static int link_ask(int fd, int what)
+{
+	int answer = -1;
+	socklen_t len = sizeof(answer);
+
+	return getsockopt(fd, SOL_SOCKET, what, &answer, &len) ? -1 : answer;
+}
+
+/* What such a descriptor is not; NULL: it will do. Only over a Unix socket does memory come. */
+static const char *link_fault(int fd, bool is_listening)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+
+	if (fcntl(fd, F_GETFD) < 0)
+		return "is not open";
+	if (link_ask(fd, SO_TYPE) != SOCK_STREAM || link_ask(fd, SO_DOMAIN) != AF_UNIX)
+		return "is no Unix stream socket";
+	if (!is_listening && getpeername(fd, (struct sockaddr *)&peer, &len))
+		return "neither listens nor is connected";
+	return NULL;
+}
+
 /* A socket that was given: listens, or is connected. */
 static int link_take(struct link *link, int fd, struct bpull_error *error)
 {
-	int is_listening = 0, type = 0, flags = fcntl(fd, F_GETFD);
-	socklen_t len = sizeof(int);
+	bool is_listening = link_ask(fd, SO_ACCEPTCONN) == 1;
+	const char *fault = link_fault(fd, is_listening);
 
-	if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_STREAM)
-		return text_error(
-			error, -EINVAL,
-			"--fd: descriptor %d %s: pass a stream socket that listens or is connected",
-			fd, flags < 0 ? "is not open" : "is no stream socket");
-	len = sizeof(int);
-	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len);
-	fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+	if (fault)
+		return text_error(error, -EINVAL,
+				  "--fd: descriptor %d %s: pass a Unix stream socket that listens "
+				  "or is connected",
+				  fd, fault);
+	fcntl(fd, F_SETFD, fcntl(fd, F_GETFD) | FD_CLOEXEC);
 	if (!is_listening) {
 		link_connect(link, fd);
 		return link->channel.fd < 0 ? -ENOMEM : 0;

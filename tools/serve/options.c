@@ -186,6 +186,8 @@ static int serve_take_fd(struct serve_options *options, const char *text)
 	unsigned long number = 0;
 	int code = serve_take_number("--fd", text, 0, 1 << 20, &number);
 
+	if (!code && options->fd_given)
+		return say_usage("serve", "--fd is given twice");
 	options->fd = number;
 	options->fd_given = true;
 	return code;
@@ -272,7 +274,7 @@ static int serve_take(struct command_line *line, int option, char *text)
 	struct serve_options *options = (struct serve_options *)line;
 
 	switch (option) {
-	case SERVE_BLK_FILE: options->image = text; return 0;
+	case SERVE_BLK_FILE: return options_once("serve", "--blk-file", text, &options->image);
 	case SERVE_CAPABILITIES: options->print_capabilities = true; return 0;
 	case SERVE_CONTROL: return options_once("serve", "--control", text, &options->control);
 	case SERVE_COPY_ON_READ: options->copy_on_read = true; return 0;

@@ -47,7 +47,9 @@ def usage(d):
                         (['--serial', '20'], ['--socket-path=s', f'--serial={"x" * 21}', top]),
                         (['--read-only'], ['--socket-path=s', '--read-only', '--pull', top]),
                         (['--trace', 'twice'], ['--socket-path=s', '--trace=a', '--trace=b', top]),
-                        (['--blk-file'], ['--socket-path=s', f'--blk-file={top}', top])):
+                        (['--blk-file'], ['--socket-path=s', f'--blk-file={top}', top]),
+                        (['--blk-file', 'twice'], ['--socket-path=s', '--blk-file=a', '--blk-file=b']),
+                        (['--fd', 'twice'], ['--fd=8', '--fd=9', top])):
         refused(USAGE, words, 'serve', *args)
     refused(1, ['socket'], 'serve', '--fd=0', top)
     refused(REFUSED, ['raw', '--format=raw'], 'serve', f'--socket-path={d}/s', f'{d}/base.raw')
@@ -56,6 +58,9 @@ def usage(d):
     refused(1, [f'{d}/no/s', 'directory', 'does not exist'], 'serve', f'--socket-path={d}/no/s', top)
     refused(1, ['shorter', d[:20]], 'serve', f'--socket-path={d}/{"x" * 120}', top)
     refused(1, ['--fd', 'not open'], 'serve', '--fd=99', top)
+    for family, words in (socket.AF_UNIX, 'nor is connected'), (socket.AF_INET, 'no Unix'):
+        with socket.socket(family) as sock:
+            refused(1, ['--fd', words], 'serve', f'--fd={sock.fileno()}', top, pass_fds=[sock.fileno()])
     refused(USAGE, ['two names'], 'serve', f'--socket-path={d}/s', f'--control={d}/s', top)
 
 
