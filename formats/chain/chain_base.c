@@ -192,8 +192,9 @@ static int resolved_base_name(const struct chain *chain, unsigned depth, char **
 
 	if (!base->is_source || chain_name_is_plain(base->name))
 		return err_set(err, -EINVAL,
-			       "another file was opened for '%s', so the image's name for its new "
-			       "base must be named (base_name)",
+			       "another file was opened for '%s' (json:, or a name that was "
+			       "mapped), so the image's name for its new base must be named "
+			       "(base_name, or backing-file of QMP); nothing was changed",
 			       chain_name_show(base->name, shown));
 	*out = strdup(base->name);
 	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
