@@ -16,7 +16,7 @@
 
 #define EVERY_NS  (2 * MS)
 #define TICK_NS   (MS / 4)
-#define MAX_WAITS 512 /* requests in flight */
+#define MAX_WAITS 1024 /* requests in flight */
 
 TestSuite(give_way, .timeout = 300);
 
@@ -207,6 +207,32 @@ Test(give_way, the_target_and_the_least_rate_may_come_and_go_while_the_job_runs)
 	set_rates(&play, BPULL_JOB_RATE_GUEST_P99 | BPULL_JOB_RATE_MIN, 0, 0);
 	rate = run_play(&play, 4 * SECOND, &p99_ns);
 	cr_assert_gt(rate, 5 * MiB, "without both: %" PRIu64 " KiB/s", rate / KiB);
+	close_play(&play);
+}
+
+/* What has not ended yet is late, too: else a device that hangs would look like a guest at rest. */
+Test(give_way, a_guest_whose_requests_do_not_end_is_given_way_to)
+{
+	static const struct sim_knobs hangs = { .far_latency_ns = 3 * SECOND,
+						.far_rate = 128 * MiB };
+	static struct guest_play play;
+	struct bpull_job_options job = { .size = sizeof(job), .guest_p99_ns = 4 * MS };
+	const struct pace_guest *guest;
+	uint64_t first, begin_ns;
+
+	open_play(&play, 1, &hangs, &job);
+	play.read_off = 5 * MiB; /* the base has these */
+	play.read_len = 4096;
+	guest = &play.rig.disk->job.pace.way.guest;
+	first = guest->limit;
+	begin_ns = sim_clock_ns();
+	while (sim_clock_ns() < begin_ns + SECOND * 3 / 2) {
+		ask(&play);
+		take(&play);
+	}
+	cr_assert_eq(play.seen.n, 0, "the play is too easy");
+	cr_assert_lt(guest->limit, first, "%" PRIu64 " of %" PRIu64 " KiB/s", guest->limit / KiB,
+		     first / KiB);
 	close_play(&play);
 }
 
