@@ -58,16 +58,6 @@ static size_t first_behind(const struct range_set *set, uint64_t off)
 	return lo;
 }
 
-bool range_set_next(const struct range_set *set, uint64_t off, struct range *range)
-{
-	size_t i = first_behind(set, off);
-
-	if (i == set->n)
-		return false;
-	*range = *item(set, i);
-	return true;
-}
-
 struct range range_set_from(const struct range_set *set, uint64_t off)
 {
 	size_t i = first_behind(set, off);

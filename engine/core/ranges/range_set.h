@@ -42,8 +42,6 @@ int range_set_copy(struct range_set *set, const struct range_set *from);
 void range_set_clear(struct range_set *set);
 
 bool range_set_is_empty(const struct range_set *set);
-/* Fills *range with the first that ends behind `off`; false: there is none. */
-bool range_set_next(const struct range_set *set, uint64_t off, struct range *range);
 /* Its lowest range at or behind `off`, cut off there; where there is none, or no room to take
  * something out of the middle of a range, its lowest. The set is not empty. */
 struct range range_set_from(const struct range_set *set, uint64_t off);
