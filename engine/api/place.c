@@ -45,7 +45,8 @@ static int place_find(const struct bpull_disk *disk, const struct bpull_job_opti
 	return rc;
 }
 
-unsigned place_depth(const struct place *place)
+/* The depth of that one's image. */
+static unsigned depth_of(const struct place *place)
 {
 	return place->is_commit && place->top ? place->top - 1 : place->top;
 }
@@ -57,7 +58,7 @@ unsigned place_from(const struct place *place)
 
 unsigned place_to(const struct place *place)
 {
-	return place->base - place_depth(place);
+	return place->base - depth_of(place);
 }
 
 /* What a commit can't do that a pull can. */
@@ -89,9 +90,9 @@ int place_find_worker(struct bpull_disk *disk, const struct bpull_job_options *o
 	*out = disk;
 	if (!rc)
 		rc = refuse_commit(disk, o, place, err);
-	if (rc || !place_depth(place))
+	if (rc || !depth_of(place))
 		return rc;
-	*out = node_new(disk, place_depth(place));
+	*out = node_new(disk, depth_of(place));
 	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 

@@ -20,8 +20,6 @@ struct place {
  * it (node_free()). 0, or -EINVAL, -ENOTSUP, -EROFS with a sentence. Blocks. */
 int place_find_worker(struct bpull_disk *disk, const struct bpull_job_options *o,
 		      struct place *place, struct bpull_disk **out, struct err *err);
-/* The depth of that one's image. */
-unsigned place_depth(const struct place *place);
 /* Of a commit: the layers [from, to) of that one's chain go into layer `to`. */
 unsigned place_from(const struct place *place);
 unsigned place_to(const struct place *place);

@@ -228,7 +228,7 @@ static int path_base_name(const struct chain *chain, unsigned depth, char **out,
 	return 0;
 }
 
-int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err)
+static int base_name_of(const struct chain *chain, unsigned depth, char **out, struct err *err)
 {
 	if (chain->layers[depth]->file->is_source || chain->is_resolved[depth])
 		return resolved_base_name(chain, depth, out, err);
@@ -258,7 +258,7 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 	int rc;
 
 	if (!wanted)
-		return chain_base_name(chain, depth, out, err);
+		return base_name_of(chain, depth, out, err);
 	if (chain->layers[depth]->file->is_source &&
 	    !strcmp(wanted, chain->layers[depth]->file->name)) {
 		*out = strdup(wanted);

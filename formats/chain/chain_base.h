@@ -15,11 +15,9 @@ struct file_opener;
  * opened, or is recorded, under the very name. -EINVAL with a sentence: none, or the overlay. */
 int chain_find_base(const struct chain *chain, struct file_opener *opener, const char *name,
 		    unsigned *depth, struct err *err);
-/* The name under which the overlay is to find layer `depth`: relative where its own recorded name
- * is. *out is malloc'd. */
-int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err);
-/* The same, or a copy of the wanted name (NULL: none is wanted), which must lead there and be no
- * protocol's. */
+/* The name under which the overlay is to find layer `depth`: a copy of the wanted one, which must
+ * lead there and be no protocol's; or, NULL, one that is relative where its own recorded name is.
+ * *out is malloc'd. */
 int chain_name_base(const struct chain *chain, struct file_opener *opener, unsigned depth,
 		    const char *wanted, char **out, struct err *err);
 /* The overlay's plan_link(): to layer pull_to under this name, or, NULL, to none. Blocking. */

@@ -38,7 +38,8 @@ static void keep_first_error(void *opaque, bool is_leak, const char *text)
 		snprintf(*first, sizeof(*first), "%s", text);
 }
 
-int qed_audit(struct qed *q, struct check_result *found, struct err *err)
+/* Checks the image, and refuses what no job is to touch, with a sentence. Blocks. */
+static int audit_tables(struct qed *q, struct check_result *found, struct err *err)
 {
 	struct shown shown;
 	const char *name = file_show(q->layer.file, &shown);
@@ -111,7 +112,7 @@ int qed_begin_writing(struct layer *layer, struct err *err)
 			       "%s: QED tables of %" PRIu64
 			       " MiB are not written on a block device; copy the image to a file",
 			       name, q->table_len / MiB);
-	rc = qed_audit(q, &found, err);
+	rc = audit_tables(q, &found, err);
 	if (rc)
 		return rc;
 	if (layer->has_backing && layer->backing.told_raw)
@@ -135,7 +136,7 @@ int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_
 	struct qed *q = qed_of(layer);
 	struct check_result found = { 0 };
 	uint64_t n_clusters;
-	int rc = qed_audit(q, &found, err);
+	int rc = audit_tables(q, &found, err);
 
 	if (rc)
 		return rc;

@@ -14,9 +14,6 @@ struct qed;
 int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
 		struct err *err);
 
-/* Checks the image, and refuses what no job is to touch, with a sentence. Blocks. */
-int qed_audit(struct qed *q, struct check_result *found, struct err *err);
-
 int qed_begin_writing(struct layer *layer, struct err *err);
 
 #endif

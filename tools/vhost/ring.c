@@ -43,7 +43,8 @@ static uint16_t ring_avail_idx(const struct vring *ring)
 	return __atomic_load_n(&ring->avail->idx, __ATOMIC_ACQUIRE);
 }
 
-bool vring_has_more(const struct vring *ring)
+/* There is a head to take, or something is wrong. */
+static bool has_more(const struct vring *ring)
 {
 	return ring_avail_idx(ring) != ring->last_avail;
 }
@@ -126,7 +127,7 @@ bool vring_listen(struct vring *ring)
 	else
 		__atomic_store_n(&ring->used->flags, 0, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return vring_has_more(ring);
+	return has_more(ring);
 }
 
 void vring_ignore(struct vring *ring)

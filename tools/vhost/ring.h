@@ -30,8 +30,6 @@ uint64_t vring_used_len(unsigned size, bool event_idx);
 
 /* Takes the next head: 1; 0: there is none; -EPROTO: the ring makes no sense. */
 int vring_take(struct vring *ring, uint16_t *head);
-/* True: there is a head to take, or something is wrong. */
-bool vring_has_more(const struct vring *ring);
 /* One descriptor of the ring's own table. index < size. */
 struct vring_desc vring_read_desc(const struct vring *ring, uint16_t index);
 /* Fills the next used element; the guest sees it after vring_publish(). */

@@ -35,7 +35,8 @@ static double job_json_mean(uint64_t now, uint64_t then, uint64_t ns)
 	return now > then ? (now - then) / (ns / 1e9) : 0;
 }
 
-double job_rate(const struct bpull_job_info *info, const struct job_since *since)
+/* Guest bytes copied or cloned a second since then; negative: too early to say. */
+static double rate_since(const struct bpull_job_info *info, const struct job_since *since)
 {
 	struct job_since now = job_since(info);
 	uint64_t ns = now.elapsed_ns - since->elapsed_ns;
@@ -45,7 +46,8 @@ double job_rate(const struct bpull_job_info *info, const struct job_since *since
 	return ns < NEEDED_NS ? -1 : job_json_mean(now.moved, since->moved, ns);
 }
 
-double job_seconds_left(const struct bpull_job_info *info, const struct job_since *since)
+/* Seconds until the job is through, at the speed it had since then; negative: not known. */
+static double seconds_left(const struct bpull_job_info *info, const struct job_since *since)
 {
 	struct job_since now = job_since(info);
 	uint64_t ns = now.elapsed_ns - since->elapsed_ns;
@@ -145,7 +147,7 @@ static void job_json_add_rates(struct json_object *object, const struct bpull_jo
 void job_json_progress(struct json_object *object, const struct bpull_job_info *info,
 		       const struct job_since *since)
 {
-	double rate = job_rate(info, since);
+	double rate = rate_since(info, since);
 
 	json_object_object_add(object, "state",
 			       json_object_new_string(job_state_word(info->state)));
@@ -156,6 +158,5 @@ void job_json_progress(struct json_object *object, const struct bpull_job_info *
 	json_object_object_add(object, "bytes", job_json_bytes(info));
 	json_object_object_add(object, "seconds", job_json_seconds(info->elapsed_ns / 1e9));
 	json_object_object_add(object, "rate", rate < 0 ? NULL : json_object_new_uint64(rate));
-	json_object_object_add(object, "seconds-left",
-			       job_json_seconds(job_seconds_left(info, since)));
+	json_object_object_add(object, "seconds-left", job_json_seconds(seconds_left(info, since)));
 }

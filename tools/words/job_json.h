@@ -19,10 +19,6 @@ struct job_since {
 
 /* The moment that these numbers are of. */
 struct job_since job_since(const struct bpull_job_info *info);
-/* Guest bytes copied or cloned a second since then; negative: too early to say. */
-double job_rate(const struct bpull_job_info *info, const struct job_since *since);
-/* Seconds until the job is through, at the speed it had since then; negative: not known. */
-double job_seconds_left(const struct bpull_job_info *info, const struct job_since *since);
 
 /* "running", ... as bpull_job_state has them. Static. */
 const char *job_state_word(enum bpull_job_state state);

@@ -32,7 +32,8 @@
 
 #define MAX_RESERVED_L2 64u
 
-void qcow2_give_up_reserved_l2(struct qcow2 *q)
+/* Gives back the clusters reserved for tables, when there is no other room. */
+static void give_up_reserved_l2(struct qcow2 *q)
 {
 	uint64_t off = q->reserved_l2.off, end = q->reserved_l2.end;
 
@@ -103,7 +104,7 @@ int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_
 						       (block_idx + 1) * q->refs_per_block - idx));
 
 			if (!n && q->reserved_l2.off < q->reserved_l2.end) {
-				qcow2_give_up_reserved_l2(q);
+				give_up_reserved_l2(q);
 				return qcow2_reserve(layer, len, host_off, got);
 			}
 			if (!n)

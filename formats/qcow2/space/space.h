@@ -14,8 +14,6 @@ struct table_need;
 /* Space for an L2 table, not counted yet, with its refcount slice in the cache. 0, TABLE_NEED (then
  * nothing was taken), or as reserve(). */
 int qcow2_reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need);
-/* Gives back the clusters reserved for tables, when there is no other room. */
-void qcow2_give_up_reserved_l2(struct qcow2 *q);
 /* layer_fill_ops.reserve */
 int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
 /* layer_fill_ops.release */

@@ -53,7 +53,7 @@ void control_add_progress(struct json_object *object, const char *offset_key, co
 	control_add_number(object, offset_key, is_empty ? 0 : info->cur);
 }
 
-void control_tell(struct control_target *target, const char *name, struct json_object *data)
+static void tell(struct control_target *target, const char *name, struct json_object *data)
 {
 	struct json_object *event = json_object_new_object(), *stamp = json_object_new_object();
 	struct timespec now;
@@ -88,7 +88,7 @@ void control_tell_status(struct control_target *target, struct control_job *job,
 	job->status = status;
 	control_add_text(data, "id", job->id);
 	control_add_text(data, "status", status);
-	control_tell(target, "JOB_STATUS_CHANGE", data);
+	tell(target, "JOB_STATUS_CHANGE", data);
 }
 
 void control_tell_end(struct control_target *target, const struct control_job *job,
@@ -111,7 +111,7 @@ void control_tell_end(struct control_target *target, const struct control_job *j
 	json_object_object_add(data, "x-progress", progress);
 	if (job->lost && json_object_array_length(job->lost))
 		json_object_object_add(data, "x-dropped", json_object_get(job->lost));
-	control_tell(target, event, data);
+	tell(target, event, data);
 }
 
 void control_tell_ready(struct control_target *target, const struct control_job *job,
@@ -123,7 +123,7 @@ void control_tell_ready(struct control_target *target, const struct control_job 
 	control_add_text(data, "type", job->type);
 	control_add_progress(data, "offset", "len", info);
 	control_add_number(data, "speed", info->bandwidth);
-	control_tell(target, "BLOCK_JOB_READY", data);
+	tell(target, "BLOCK_JOB_READY", data);
 }
 
 void control_tell_pending(struct control_target *target, const struct control_job *job)
@@ -132,7 +132,7 @@ void control_tell_pending(struct control_target *target, const struct control_jo
 
 	control_add_text(data, "type", job->type);
 	control_add_text(data, "id", job->id);
-	control_tell(target, "BLOCK_JOB_PENDING", data);
+	tell(target, "BLOCK_JOB_PENDING", data);
 }
 
 void control_tell_error(struct control_target *target, const struct control_job *job, bool was_read,
@@ -144,5 +144,5 @@ void control_tell_error(struct control_target *target, const struct control_job 
 	control_add_text(data, "operation", was_read ? "read" : "write");
 	control_add_text(data, "action", action);
 	control_add_text(data, "x-error", message);
-	control_tell(target, "BLOCK_JOB_ERROR", data);
+	tell(target, "BLOCK_JOB_ERROR", data);
 }

@@ -9,7 +9,6 @@
 
 #include "tools/control/state/target.h"
 
-void control_tell(struct control_target *target, const char *event, struct json_object *data);
 void control_tell_status(struct control_target *target, struct control_job *job,
 			 const char *status);
 void control_tell_end(struct control_target *target, const struct control_job *job,
