@@ -179,13 +179,15 @@ static bool is_zero_already(const struct guest *g, const struct write_extent *e)
 }
 
 /* A job's zeros over a hole of a raw disk, where they would only take space; a guest may mean to
- * have it. Cuts *e to the hole, or to what lies before one. */
+ * have it. Cuts *e to the hole, or to what lies before one. Only a file system that is known to
+ * tell the truth is believed: other programs read what is not written. */
 static bool passes_hole(const struct guest *g, struct write_extent *e)
 {
+	struct file *file = g->overlay->data;
 	struct file_status status;
 
-	if (!g->waits.op || !disk_is_raw(g->op.disk) ||
-	    file_status(g->overlay->data, g->at, &status) < 0 || !status.len)
+	if (!g->waits.op || !disk_is_raw(g->op.disk) || !file->holes_known ||
+	    file_status(file, g->at, &status) < 0 || !status.len)
 		return false;
 	e->len = MIN(e->len, status.len);
 	return status.is_hole;
