@@ -83,6 +83,7 @@ static void link_connect(struct link *link, int fd)
 		return;
 	}
 	port->is_connected = true;
+	port->is_told = false;
 	port->is_gone = false;
 	link->channel.fd = fd;
 	link->told_refusals = 0;

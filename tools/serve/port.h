@@ -24,6 +24,7 @@ struct port {
 	bool is_inactive;  /* the disk is: requests stay in their rings */
 	bool is_held;      /* the frontend stops a ring whose requests need the disk first */
 	bool is_gone;      /* the frontend has left: the guest's memory is left as it is */
+	bool is_told;      /* the operator, that a ring of this connection makes no sense */
 	bool has_taken;    /* requests, since port_take_events() looked */
 	bool is_slow;      /* no request of those that were taken last ended at once */
 	unsigned n_in_flight;

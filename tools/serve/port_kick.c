@@ -6,6 +6,8 @@
  * ended, or when it has nothing else to do.
  */
 #include "tools/serve/port.h"
+
+#include "tools/cli/say.h"
 #include "tools/vhost/queue.h"
 
 void port_publish(struct port *port)
@@ -25,6 +27,16 @@ void port_tell(struct port *port)
 			vhost_queue_tell(&port->session.queues[i]);
 }
 
+/* Once a connection: a machine that goes on so fills no log. */
+static void say_broken(struct port *port, unsigned queue)
+{
+	if (!port->is_told)
+		say_error("the machine's ring %u makes no sense, and is left alone until it is "
+			  "started anew: the machine waits for what it asked there",
+			  queue);
+	port->is_told = true;
+}
+
 bool port_listen(struct port *port)
 {
 	bool any = false;
@@ -36,6 +48,8 @@ bool port_listen(struct port *port)
 
 		if (q->is_started && vhost_queue_runs(&port->session, q))
 			any |= vring_listen(&q->ring);
+		else if (q->is_broken)
+			say_broken(port, i);
 	}
 	return any;
 }
