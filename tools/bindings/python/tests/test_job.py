@@ -193,6 +193,31 @@ class Library:
         return n
 
 
+def test_a_job_ends_while_the_next_one_starts(chain, engine, monkeypatch):
+    class Starts:
+        def __init__(self, lib):
+            self.lib = lib
+
+        def __getattr__(self, name):
+            return getattr(self.lib, name)
+
+        def bpull_job_start(self, *arguments):
+            first.resume()
+            soon(first, lambda info: info.state is blockpull.JobState.CONCLUDED)
+            return self.lib.bpull_job_start(*arguments)
+
+    with engine.open(chain.top) as disk:
+        first = disk.pull(start_paused=True)
+        with pytest.raises(blockpull.Error):
+            disk.pull()
+        monkeypatch.setattr("blockpull.disk.lib", Starts(blockpull.disk.lib))
+        second = disk.pull()
+        monkeypatch.undo()
+        first.wait(timeout=10)
+        assert second.wait(timeout=10).copied_bytes == 0
+    chain.judge()
+
+
 def test_an_event_is_used_while_another_thread_closes_its_disk(chain, engine, monkeypatch):
     disks = [engine.open(chain.top)]
     soon(disks[0].pull(), lambda info: info.state is blockpull.JobState.CONCLUDED)

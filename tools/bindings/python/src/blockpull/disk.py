@@ -63,7 +63,8 @@ class Disk:
         self.handle = ffi.new_handle(self)
         self.held = Held("disk", None, lib.bpull_disk_close)
         self.is_leaving = False  # no event of it is handed on
-        self._job: Optional[Job] = None
+        self._job: Optional[Job] = None  # the last one that was started
+        self._jobs: List[Job] = []  # those whose end is not known, the oldest first; under Engine.taking
         self._texts = threading.RLock()  # a start of a job takes the last one's away
 
     def open_as(self, pointer: Any) -> None:
@@ -175,18 +176,22 @@ class Disk:
 
     def _start(self, options: Options) -> Job:
         self.engine.take_events()  # of a job before
-        job, error = Job(self), new_error()
-        before, self._job = self._job, job
+        job, before, error = Job(self), self._job, new_error()
         if before:
             before.keep()
+        with self.engine.taking:
+            self._jobs.append(job)  # its end may come at once
         # A job that is not over: refused, or its end comes now, and the text of that goes with a start.
         with ExitStack() as stack:
             stack.enter_context(self._texts)
             if before and not before.is_over:
                 stack.enter_context(self.engine.taking)
             rc = self.call(lib.bpull_job_start, options.struct, error)
-        if rc:
-            self._job = before
+        if not rc:
+            self._job = job
+        else:
+            with self.engine.taking:
+                self._jobs.remove(job)
         check(rc, error)
         return job
 
@@ -196,8 +201,8 @@ class Disk:
         self.engine.snapshot({self: path}, **how)
 
     def take_event(self, event: Any) -> None:
-        if self._job:
-            self._job._take_event(event)
+        if self._jobs and self._jobs[0].take_event(event):
+            self._jobs.pop(0)
 
     def read(self, offset: int, length: int) -> bytes:
         buffer = bytearray(length)

@@ -182,9 +182,11 @@ class Job:
             raise JobCanceled(self._end.message or "the job was aborted")
         return self.info
 
-    def _take_event(self, event: Any) -> None:
+    def take_event(self, event: Any) -> bool:
+        """Disk calls it. True: it was the job's end."""
         if event.status != JobStatus.READY:
             self._end = End(JobStatus(event.status), -event.error, _message(event), Remedy(event.remedy))
+        return self.is_over
 
 
 def _left_ms(deadline: float) -> int:
