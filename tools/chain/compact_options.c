@@ -122,36 +122,60 @@ static int compact_check(struct command_line *line)
 }
 
 /* Whether the file of this name, which the chain has not, reads from what the upper file reads
- * from: so it is where one was killed behind the change of the link, and is run again. */
-static bool compact_is_merged(const struct compact *c, unsigned top, const char *name,
-			      const struct bpull_disk_options *how)
+ * from. So it is where one was killed behind the change of the link, and is run again; and so it is
+ * with another disk of the same template. */
+static bool compact_may_be_merged(const struct compact *c, unsigned top, const char *name,
+				  const struct bpull_disk_options *how)
 {
 	struct bpull_disk_options look = *how;
 	struct bpull_error error = { 0 };
 	struct chain_files lower;
-	bool is_merged;
+	bool may_be;
 
 	look.format = BPULL_FORMAT_UNKNOWN;
-	is_merged = !chain_files_open(&lower, name, &look, &error);
-	if (is_merged && top + 1 < c->files.n)
-		is_merged = lower.n > 1 && lower.list[1].is_here &&
-			    chain_files_find_same(&c->files, &lower.list[1].st) == (int)top + 1;
+	may_be = !chain_files_open(&lower, name, &look, &error);
+	if (may_be && top + 1 < c->files.n)
+		may_be = lower.n > 1 && lower.list[1].is_here &&
+			 chain_files_find_same(&c->files, &lower.list[1].st) == (int)top + 1;
 	else
-		is_merged = is_merged && lower.n == 1;
+		may_be = may_be && lower.n == 1;
 	chain_files_free(&lower);
-	return is_merged;
+	return may_be;
 }
 
-/* No file of the chain has the name that an option gave. Returns an exit code, 0: it was merged. */
-static int compact_miss(struct compact_line *line, struct compact *c, int top, bool *found)
+/* What was merged may go only when what the chain has is durable. 0, or an exit code. */
+static int compact_sync(struct compact_line *line, struct compact *c)
+{
+	const char *name;
+	int rc = chain_files_sync(&c->files, &name);
+
+	if (!rc)
+		return 0;
+	snprintf(c->image.error.message, sizeof(c->image.error.message),
+		 "'%s' can't be made durable: %s", name, strerror(-rc));
+	return compact_fail(c, line->options.line.json, rc);
+}
+
+/* No file of the chain has the name that an option gave. That is never called done: the user
+ * removes the lower file then, which may be another disk. Returns an exit code. */
+static int compact_miss(struct compact_line *line, struct compact *c, int top)
 {
 	const char *name = top < 0 ? line->from : line->to;
+	int code;
 
-	*found = false;
-	if (top >= 0 && compact_is_merged(c, (unsigned)top, name, &line->options.line.chain.disk))
-		return 0;
-	return compact_fail(c, line->options.line.json,
-			    chain_has_none(name, c->path, &c->image.error));
+	if (top < 0 ||
+	    !compact_may_be_merged(c, (unsigned)top, name, &line->options.line.chain.disk))
+		return compact_fail(c, line->options.line.json,
+				    chain_has_none(name, c->path, &c->image.error));
+	code = compact_sync(line, c);
+	if (code)
+		return code;
+	c->image.error.code = -EPERM;
+	snprintf(c->image.error.message, sizeof(c->image.error.message),
+		 "'%s': is no file of the chain of '%s', and is left alone: it is what '%s' was "
+		 "merged with, if this command was killed at its end before, or another disk",
+		 name, c->path, line->from);
+	return compact_fail(c, line->options.line.json, -EPERM);
 }
 
 /* Finds the stretch. 0: *found says whether there is one; else an exit code. */
@@ -167,7 +191,7 @@ static int compact_find_stretch(struct compact_line *line, struct compact *c, bo
 	top = chain_files_find(&c->files, line->from);
 	bottom = chain_files_find(&c->files, line->to);
 	if (top < 0 || bottom < 0)
-		return compact_miss(line, c, top, found);
+		return compact_miss(line, c, top);
 	if (top >= bottom)
 		return say_usage("compact", "--to: '%s' must lie below '%s' in the chain", line->to,
 				 line->from);
@@ -175,37 +199,16 @@ static int compact_find_stretch(struct compact_line *line, struct compact *c, bo
 	return 0;
 }
 
-/* What a command that was killed has not removed may be read by others since. */
-static int compact_keep_merged(struct compact_line *line, struct compact *c)
-{
-	c->image.error.code = -EPERM;
-	snprintf(c->image.error.message, sizeof(c->image.error.message),
-		 "'%s': is no file of the chain of '%s' any more, and is left alone", line->to,
-		 c->path);
-	return compact_fail(c, line->options.line.json, -EPERM);
-}
-
 /* Done means that what is in the chain no more may go. */
 static int compact_say_nothing(struct compact_line *line, struct compact *c)
 {
-	const char *name;
-	int rc = chain_files_sync(&c->files, &name);
+	int code = compact_sync(line, c);
 
-	if (rc) {
-		snprintf(c->image.error.message, sizeof(c->image.error.message),
-			 "'%s' can't be made durable: %s", name, strerror(-rc));
-		return compact_fail(c, line->options.line.json, rc);
-	}
-	if (line->to && line->unlinks)
-		return compact_keep_merged(line, c);
-	if (!line->options.line.quiet && !line->options.line.json) {
-		if (line->to)
-			say_note("%s: its chain has no '%s' any more; there is nothing to compact",
-				 c->path, line->to);
-		else
-			say_note("%s: its chain has %u %s; there is nothing to compact", c->path,
-				 c->files.n, c->files.n == 1 ? "file" : "files");
-	}
+	if (code)
+		return code;
+	if (!line->options.line.quiet && !line->options.line.json)
+		say_note("%s: its chain has %u %s; there is nothing to compact", c->path,
+			 c->files.n, c->files.n == 1 ? "file" : "files");
 	if (line->options.line.json)
 		compact_json_nothing(c, line->options.dry_run);
 	return EXIT_CODE_DONE;

@@ -101,21 +101,31 @@ def nothing(d):
     check("can't be made durable" in result.err, str(result))
 
 
-@case('run again, as after a kill behind the change of the link: there is nothing to do, and that is durable')
+@case('run again, as after a kill behind the change of the link: that is durable, and not done a second time')
 def again(d):
     paths = ladder(d, 4)
     heads = Heads(d, *((path, 'qcow2') for path in paths[:3]))
     stretch = ['--from', paths[1], '--to', paths[3], paths[0]]
     bp('compact', *stretch)
     result, lines = strace.run(harness.blockpull, 'compact', *stretch, options=['-y'], trace='fsync')
-    same((result.rc, 'nothing to compact' in result.err), (DONE, True), str(result))
+    same((result.rc, 'is left alone' in result.err), (REFUSED, True), str(result))
     check(any(f'<{os.path.realpath(paths[1])}>' in line for line in lines), f'the upper file was not synced: {lines}')
-    line = bp('compact', '-n', '--json', *stretch).json()
+    line = bp('compact', '-n', '--json', '--keep', 4, paths[0]).json()
     same((line['status'], line['bytes']['to-copy']), ('dry-run', 0), 'a dry run that finds nothing to do')
     # Others may read from what a killed command has not removed.
-    refused(REFUSED, ['any more', 'left alone'], 'compact', '--unlink', *stretch)
+    refused(REFUSED, ['left alone'], 'compact', '--unlink', *stretch)
     check(os.path.exists(paths[3]), 'it has removed a file that the chain had not')
     heads.judge('after it was run again')
+
+
+@case('a disk of the same template is not said to be merged: a script would remove it')
+def sibling(d):
+    raw_image(f'{d}/template', MIB, (0, MIB))
+    for name in 'one', 'other':
+        overlay(f'{d}/{name}', 'template')
+    raw_image(f'{d}/alone', MIB)
+    for upper, other in ('one', 'other'), ('template', 'alone'):
+        refused(REFUSED, [f'{d}/{other}', 'or another disk'], 'compact', '--from', f'{d}/{upper}', '--to', f'{d}/{other}', f'{d}/one')
 
 
 @case('qcow2 of version 2', 'qcow2', 'compat=0.10')
