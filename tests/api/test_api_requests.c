@@ -152,7 +152,8 @@ Test(api_requests, an_image_that_cannot_grow)
 }
 
 /* Requests that wait for a table of the image, or behind one that makes a cluster, go on in the
- * order in which they came: a server that does a killed one's requests again relies on it. */
+ * order in which they came. The header promises programs no order; the page of `serve` does, of
+ * requests that a killed server has left. */
 Test(api_requests, those_that_wait_for_a_table_keep_their_order)
 {
 	static char blocks[8][4096], ids[8];

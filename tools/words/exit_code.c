@@ -60,8 +60,7 @@ const char *exit_code_hint(int error)
 		       "reach";
 	case EIO:
 		return "the device, its file system or the server of a base failed: the kernel's "
-		       "log "
-		       "(dmesg) or the server's says more; the same command may be run again";
+		       "log (dmesg) or the server's says more; the same command may be run again";
 	case EHOSTUNREACH:
 		return "see that the server runs and can be reached, then run the same command "
 		       "again";
