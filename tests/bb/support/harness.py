@@ -226,8 +226,10 @@ def limit(pid, seconds):
 
 def run(*argv, timeout=120, **options):
     """A command, which may use so many seconds of the processor: the kernel ends it, and what it starts, after
-    twice as many (its own count runs ahead of what it reports). A sanitizer's build may use five times as many."""
-    seconds = timeout * (5 if blockpull and instrumented() else 1)
+    twice as many (its own count runs ahead of what it reports). A sanitizer's build, and one that qemu-user runs, may
+    use five times as many."""
+    is_slow = blockpull and (instrumented() or 'BB_EMULATED' in os.environ)
+    seconds = timeout * (5 if is_slow else 1)
     process = start(*argv, **options)
     process.allowed = seconds
     limit(process.pid, 2 * seconds)
