@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Chains for the tests, made by qemu-img."""
+import contextlib
+import functools
 import os
 import random
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -55,6 +58,24 @@ def chain(tmp_path):
 def engine():
     with blockpull.Engine() as opened:
         yield opened
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """`with replaced("blockpull.disk", "bpull_job_start", function)`: what that module calls by this name is the
+    function, which gets the library's own first."""
+    @contextlib.contextmanager
+    def replace(module, name, function):
+        lib = sys.modules[module].lib
+
+        class Library:
+            def __getattr__(self, wanted):
+                own = getattr(lib, wanted)
+                return functools.partial(function, own) if wanted == name else own
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{module}.lib", Library())
+            yield
+    return replace
 
 
 def pytest_report_header():

@@ -308,24 +308,15 @@ def test_two_disks_get_new_overlays_at_once(chain, engine, tmp_path):
         assert other.read(0, 1024) == b"b" * 512 + bytes(512)
 
 
-def test_a_name_that_gets_longer_while_it_is_asked_for(chain, engine, tmp_path, monkeypatch):
-    class Library:
-        def __init__(self, lib):
-            self.lib = lib
+def test_a_name_that_gets_longer_while_it_is_asked_for(chain, engine, tmp_path, replaced):
+    def layer_path(library_path, *arguments):
+        length = library_path(*arguments)
+        if disk.depth == 2:
+            disk.snapshot(tmp_path / "a_longer_name_than_before.qcow2")
+        return length
 
-        def __getattr__(self, name):
-            return getattr(self.lib, name)
-
-        def bpull_disk_layer_path(self, *arguments):
-            length = self.lib.bpull_disk_layer_path(*arguments)
-            if disk.depth == 2:
-                disk.snapshot(tmp_path / "a_longer_name_than_before.qcow2")
-            return length
-
-    with engine.open(chain.top, guest_io=True) as disk:
-        monkeypatch.setattr("blockpull.disk.lib", Library(blockpull.disk.lib))
+    with engine.open(chain.top, guest_io=True) as disk, replaced("blockpull.disk", "bpull_disk_layer_path", layer_path):
         assert disk.layer_path() == str(tmp_path / "a_longer_name_than_before.qcow2")
-        monkeypatch.undo()
 
 
 def test_a_disk_gets_two_overlays_by_one_call(chain, engine, tmp_path):

@@ -176,49 +176,24 @@ def test_a_job_stays_itself_when_the_next_one_runs(chain, engine):
         assert second.wait(float("inf")).status is blockpull.JobStatus.COMPLETED
 
 
-class Library:
-    """The library, in which something else happens between the moment that events are taken and that they are used."""
-
-    def __init__(self, lib, meanwhile):
-        self.lib, self.meanwhile = lib, meanwhile
-
-    def __getattr__(self, name):
-        return getattr(self.lib, name)
-
-    def bpull_engine_process(self, *arguments):
-        n = self.lib.bpull_engine_process(*arguments)
-        if n:
-            self.meanwhile.start()
-            self.meanwhile.join(0.2)
-        return n
-
-
-def test_a_job_ends_while_the_next_one_starts(chain, engine, monkeypatch):
-    class Starts:
-        def __init__(self, lib):
-            self.lib = lib
-
-        def __getattr__(self, name):
-            return getattr(self.lib, name)
-
-        def bpull_job_start(self, *arguments):
-            first.resume()
-            soon(first, lambda info: info.state is blockpull.JobState.CONCLUDED)
-            return self.lib.bpull_job_start(*arguments)
+def test_a_job_ends_while_the_next_one_starts(chain, engine, replaced):
+    def start(library_start, *arguments):
+        first.resume()
+        soon(first, lambda info: info.state is blockpull.JobState.CONCLUDED)
+        return library_start(*arguments)
 
     with engine.open(chain.top) as disk:
         first = disk.pull(start_paused=True)
         with pytest.raises(blockpull.Error):
             disk.pull()
-        monkeypatch.setattr("blockpull.disk.lib", Starts(blockpull.disk.lib))
-        second = disk.pull()
-        monkeypatch.undo()
+        with replaced("blockpull.disk", "bpull_job_start", start):
+            second = disk.pull()
         first.wait(timeout=10)
         assert second.wait(timeout=10).copied_bytes == 0
     chain.judge()
 
 
-def test_an_event_is_used_while_another_thread_closes_its_disk(chain, engine, monkeypatch):
+def test_an_event_is_used_while_another_thread_closes_its_disk(chain, engine, replaced):
     disks = [engine.open(chain.top)]
     soon(disks[0].pull(), lambda info: info.state is blockpull.JobState.CONCLUDED)
 
@@ -226,10 +201,16 @@ def test_an_event_is_used_while_another_thread_closes_its_disk(chain, engine, mo
         disks.pop().close()
         gc.collect()
     closing = threading.Thread(target=close)
-    monkeypatch.setattr("blockpull.engine.lib", Library(blockpull.engine.lib, closing))
-    engine.take_events()
-    closing.join()
-    monkeypatch.undo()
+
+    def process(library_process, *arguments):
+        n = library_process(*arguments)
+        if n:  # before they are used
+            closing.start()
+            closing.join(0.2)
+        return n
+    with replaced("blockpull.engine", "bpull_engine_process", process):
+        engine.take_events()
+        closing.join()
     with engine.open(chain.top) as disk:
         assert disk.depth == 1
 
