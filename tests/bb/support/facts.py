@@ -6,7 +6,7 @@ import functools
 import os
 
 import harness
-from harness import Skip, instrumented, need
+from harness import Skip, emulated, instrumented, need
 
 IO_URING_SETUP = 425  # the system call, on every processor
 
@@ -38,11 +38,6 @@ def nbdkit_plugin():
     if instrumented():
         raise Skip('nbdkit is not a sanitizer\'s build')
     return path
-
-
-def emulated():
-    """Whether the command runs under qemu-user (tools/cross/run says so), which knows no io_uring and no seccomp."""
-    return 'BB_EMULATED' in os.environ
 
 
 def told_of_sigbus():

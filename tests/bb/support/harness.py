@@ -228,7 +228,7 @@ def run(*argv, timeout=120, **options):
     """A command, which may use so many seconds of the processor: the kernel ends it, and what it starts, after
     twice as many (its own count runs ahead of what it reports). A sanitizer's build, and one that qemu-user runs, may
     use five times as many."""
-    is_slow = blockpull and (instrumented() or 'BB_EMULATED' in os.environ)
+    is_slow = blockpull and (instrumented() or emulated())
     seconds = timeout * (5 if is_slow else 1)
     process = start(*argv, **options)
     process.allowed = seconds
@@ -326,6 +326,11 @@ def instrumented():
     """Whether the command is a sanitizer's build, of which memory and speed prove nothing."""
     with open(blockpull, 'rb') as file:
         return re.search(rb'__[at]san_init', file.read()) is not None
+
+
+def emulated():
+    """Whether the command runs under qemu-user (tools/cross/run says so), which knows no io_uring and no seccomp."""
+    return 'BB_EMULATED' in os.environ
 
 
 def need_sandbox():
