@@ -178,7 +178,7 @@ def test_a_job_stays_itself_when_the_next_one_runs(chain, engine):
 
 def test_a_job_ends_while_the_next_one_starts(chain, engine, replaced):
     def start(library_start, *arguments):
-        first.resume()
+        first.abort()
         soon(first, lambda info: info.state is blockpull.JobState.CONCLUDED)
         return library_start(*arguments)
 
@@ -188,8 +188,9 @@ def test_a_job_ends_while_the_next_one_starts(chain, engine, replaced):
             disk.pull()
         with replaced("blockpull.disk", "bpull_job_start", start):
             second = disk.pull()
-        first.wait(timeout=10)
-        assert second.wait(timeout=10).copied_bytes == 0
+        with pytest.raises(blockpull.JobCanceled):
+            first.wait(timeout=10)
+        assert second.wait(timeout=10).status is blockpull.JobStatus.COMPLETED
     chain.judge()
 
 
