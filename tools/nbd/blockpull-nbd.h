@@ -31,8 +31,8 @@
  * blockpull.h do, and errors are as those are.
  *
  * FORK. A child of fork() may call bpull_engine_close() and then bpull_nbd_close(), which close the
- * descriptors that it has inherited and do nothing that the parent could see; of a connection that
- * was just being made it may keep one. It calls nothing else.
+ * descriptors that it has inherited and do nothing that the parent could see. Of a connection to a
+ * server that has not taken it yet it may keep one or two. It calls nothing else.
  */
 #ifndef BLOCKPULL_NBD_H
 #define BLOCKPULL_NBD_H

@@ -77,6 +77,15 @@ static int dial_fail_as(struct dialed *dialed, const struct bpull_error *error)
 
 /* ---- Connecting ------------------------------------------------------------ */
 
+/* For a child of fork(): once it is closed, its number may be another file's. */
+static void dial_close(int *fd)
+{
+	int closed = *fd;
+
+	*fd = -1;
+	close(closed);
+}
+
 /* 0, or -errno; the socket is closed then. */
 static int dial_connect(const struct sockaddr *address, socklen_t len, int cancel_fd,
 			uint64_t deadline_ns, int *fd)
@@ -98,10 +107,8 @@ static int dial_connect(const struct sockaddr *address, socklen_t len, int cance
 		if (rc == 0 && getsockopt(*fd, SOL_SOCKET, SO_ERROR, &error, &error_len) == 0)
 			rc = -error;
 	}
-	if (rc) {
-		close(*fd);
-		*fd = -1;
-	}
+	if (rc)
+		dial_close(fd);
 	return rc;
 }
 
@@ -299,8 +306,7 @@ static int dial_here_dial(void *way, int cancel_fd, uint64_t deadline_ns, struct
 	if (rc == 0 && here->place.tls &&
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, dialed->pair) != 0) {
 		rc = dial_fail(dialed, -errno, "no sockets can be made: %s", strerror(errno));
-		close(dialed->fd);
-		dialed->fd = -1;
+		dial_close(&dialed->fd);
 	}
 	return rc;
 }

@@ -20,7 +20,9 @@ struct dialed {
 /* A way to make sockets for one place. */
 struct dial_way {
 	/* Waits until deadline_ns (CLOCK_MONOTONIC), or until cancel_fd can be read or has hung up:
-	 * -ECANCELED. 0, or -errno with `why`; then no descriptor is left. On a helper's thread. */
+	 * -ECANCELED. 0, or -errno with `why`; then no descriptor is left. On a helper's thread.
+	 * *dialed names each descriptor that it will return from when it exists: a child of fork()
+	 * looks there. */
 	int (*dial)(void *way, int cancel_fd, uint64_t deadline_ns, struct dialed *dialed);
 	void (*free)(void *way);
 	/* In a child of fork(): closes its descriptors and frees nothing. NULL: it has none. */

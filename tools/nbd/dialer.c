@@ -31,6 +31,9 @@ struct dialer {
 	enum dialer_state state; /* this and what follows under lock */
 	bool is_closing;
 	struct dialer_result result;
+	/* The attempt's: the thread's own while AT_WORK, under lock else. Its descriptors, or -1,
+	 * from when they exist until they are taken, for a child of fork(). */
+	struct dialed dialed;
 };
 
 static void dialer_write(int fd)
@@ -41,32 +44,41 @@ static void dialer_write(int fd)
 		abort(); /* an eventfd takes a 1, or is as readable as can be */
 }
 
-static void dialer_close_pair(const int pair[2])
+static void dialer_forget(struct dialed *dialed)
 {
-	for (int i = 0; i < 2; i++)
-		if (pair[i] >= 0)
-			close(pair[i]);
+	dialed->fd = dialed->pair[0] = dialed->pair[1] = -1;
+}
+
+static void dialer_close_all(const struct dialed *dialed)
+{
+	const int fds[] = { dialed->fd, dialed->pair[0], dialed->pair[1] };
+
+	for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 }
 
 static void dialer_attempt(struct dialer *dialer, struct dialer_result *result)
 {
 	const struct dialer_options *options = &dialer->options;
 	uint64_t deadline_ns = monotonic_ns() + options->timeout_ns;
-	struct dialed dialed;
+	struct dialed *dialed = &dialer->dialed, failed;
 
 	memset(result, 0, sizeof(*result));
-	result->rc = options->way.dial(options->way.way, dialer->cancel_fd, deadline_ns, &dialed);
-	memcpy(result->why, dialed.why, sizeof(result->why));
-	result->fd = dialed.fd;
+	result->rc = options->way.dial(options->way.way, dialer->cancel_fd, deadline_ns, dialed);
+	memcpy(result->why, dialed->why, sizeof(result->why));
+	result->fd = dialed->fd;
 	if (result->rc || !options->keys)
 		return;
-	result->rc = tls_pump_begin(options->keys, options->host, dialed.fd, dialed.pair[1],
+	result->rc = tls_pump_begin(options->keys, options->host, dialed->fd, dialed->pair[1],
 				    dialer->cancel_fd, deadline_ns, &result->tls, result->why);
-	result->fd = dialed.pair[0];
+	result->fd = dialed->pair[0];
 	if (result->rc == 0)
 		return;
-	dialer_close_pair(dialed.pair);
-	close(dialed.fd);
+	/* Once they are closed, their numbers may be other files'. */
+	failed = *dialed;
+	dialer_forget(dialed);
+	dialer_close_all(&failed);
 	result->fd = -1;
 }
 
@@ -135,6 +147,7 @@ int dialer_open(const struct dialer_options *options, struct dialer **dialer)
 	if (!new)
 		return -ENOMEM;
 	new->options = *options;
+	dialer_forget(&new->dialed);
 	new->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rc = new->cancel_fd < 0 ? -errno : dialer_start(new);
 	if (rc) {
@@ -163,6 +176,7 @@ bool dialer_take(struct dialer *dialer, struct dialer_result *result)
 	is_done = dialer->state == DIALER_DONE;
 	if (is_done) {
 		*result = dialer->result;
+		dialer_forget(&dialer->dialed);
 		dialer->state = DIALER_IDLE;
 	}
 	pthread_mutex_unlock(&dialer->lock);
@@ -199,18 +213,9 @@ void dialer_close(struct dialer *dialer)
 void dialer_leave(const struct dialer *dialer)
 {
 	const struct dial_way *way = &dialer->options.way;
-	const struct dialer_result *result = &dialer->result;
-	int fds[TLS_PUMP_FDS];
 
 	close(dialer->cancel_fd);
 	if (way->leave)
 		way->leave(way->way);
-	if (dialer->state != DIALER_DONE || result->rc)
-		return;
-	close(result->fd);
-	if (!result->tls)
-		return;
-	tls_pump_fds(result->tls, fds);
-	for (unsigned i = 0; i < TLS_PUMP_FDS; i++)
-		close(fds[i]);
+	dialer_close_all(&dialer->dialed);
 }

@@ -41,8 +41,8 @@ void dialer_dial(struct dialer *dialer);
 bool dialer_take(struct dialer *dialer, struct dialer_result *result);
 /* Cuts an attempt short and ends the thread. NULL is allowed. */
 void dialer_close(struct dialer *dialer);
-/* In a child of fork(), where the thread is not: closes the descriptors only, but for those of an
- * attempt that was under way. */
+/* In a child of fork(), where the thread is not: closes the descriptors only, but for one or two
+ * of a connection that the server has not taken yet (dial.c). */
 void dialer_leave(const struct dialer *dialer);
 
 #endif

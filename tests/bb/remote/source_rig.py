@@ -108,6 +108,11 @@ class Driver:
         found = dict(word.split('=', 1) for word in head.split()[1:])
         return {**found, 'message': message}
 
+    def left_to_child(self):
+        """Has the driver fork: how many of the source's descriptors the child has when it has left it."""
+        self.say('fork')
+        return int(self.wait('fork').split()[2])
+
     def close(self, ms=None):
         """Closes, which may take so many ms of a quiet machine."""
         self.say('close')
