@@ -22,69 +22,12 @@
 #include "io/backends/threads.h"
 #include "io/backends/uring_open.h"
 #include "io/backends/uring_queue.h"
+#include "io/backends/uring_submit.h"
 #include "io/backends/uring_tables.h"
 #include "io/wake.h"
 
 #define MAX_DEPTH 4096
 #define BATCH     64 /* completions taken at once */
-
-/* Nothing of a file in memory begins now and ends later, so the ring would hand each request to a
- * thread of the kernel's and wake the owner for each: a third of a job's time. One thread writes
- * while the owner reads. A guest would wait for either. */
-static bool is_job_in_memory(const struct io_req *req)
-{
-	return req->file->now.always && req->file->io_align <= 1 && !req->for_guest &&
-	       !req->offload;
-}
-
-static bool is_for_writer(const struct io_req *req)
-{
-	return is_job_in_memory(req) ||
-	       (req->prompt && req->file->now.no_writes && req->file->io_align <= 1);
-}
-
-/* The writer's thread does the request; it starts with the first one. A file that is slow must not
- * hold up another one's writes: the ring does those meanwhile, and direct ones, which the kernel
- * begins without waiting: the thread would wait for the device with each. */
-static bool claim_for_writer(struct uring *u, const struct io_req *req)
-{
-	if (req->kind != IO_WRITE || !is_for_writer(req) ||
-	    (u->n_writing && u->writing_to != req->file))
-		return false;
-	if (!u->writer && !u->no_writer) {
-		u->no_writer = writer_open(u->wake_fd, &u->writer);
-		if (u->writer)
-			writer_tell(u->writer, !u->quiet);
-	}
-	return u->writer;
-}
-
-static void submit_req(struct io *io, struct io_req *req)
-{
-	struct uring *u = (struct uring *)io;
-	bool data = req->kind == IO_READ || req->kind == IO_WRITE;
-
-	if (req->kind == IO_WORK || req->unaligned) {
-		struct req_list one = { 0 };
-		req_list_push(&one, req);
-		workers_put(u->workers, &one);
-	} else if ((data || req->kind == IO_WRITEBACK) &&
-		   (req->off > INT64_MAX || req->len > INT64_MAX - req->off)) {
-		/* Here, because the ring takes the offset -1 for the file's own position. */
-		uring_queue_finish(u, req, -EINVAL);
-	} else if (req->kind == IO_READ && is_job_in_memory(req)) {
-		io_req_run_here(req);
-		uring_queue_finish(u, req, req->result);
-	} else if (claim_for_writer(u, req)) {
-		u->writing_to = req->file;
-		u->n_writing++;
-		req_list_push(&u->writes, req);
-	} else if (req->kind == IO_WRITEBACK && !req->len) {
-		uring_queue_finish(u, req, 0); /* the kernel would take 0 for "until the end" */
-	} else {
-		req_list_push(&u->waiting, req);
-	}
-}
 
 /* One that is over by itself. What wait() watches has become readable: the workers' part of it is
  * looked at next. */
@@ -276,7 +219,7 @@ static void leave_ring(struct io *io)
 static const struct io_ops uring_ops = {
 	.name = "uring",
 	.outlives = true,
-	.submit = submit_req,
+	.submit = uring_submit,
 	.kick = uring_queue_kick,
 	.feed = uring_queue_waiting,
 	.enter = uring_queue_enter,

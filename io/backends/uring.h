@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The inside of the io_uring backend: uring.c is the backend and takes what ended,
- * uring_queue.c hands requests to the kernel, uring_open.c makes the ring, and
- * uring_tables.c keeps what is registered with it.
+ * uring_submit.c decides what does a request, uring_queue.c hands requests to the kernel,
+ * uring_open.c makes the ring, and uring_tables.c keeps what is registered with it.
  */
 #ifndef BLOCKPULL_IO_BACKENDS_URING_H
 #define BLOCKPULL_IO_BACKENDS_URING_H
