@@ -138,6 +138,12 @@ struct file {
 		bool always;
 		bool no_writes; /* a buffered write may wait, whatever it is told */
 		bool no_reads;  /* now.c: it can't read without waiting */
+		/* Its file system can't begin a buffered write and end it later: threads of the
+		 * kernel's do that, one write after the other. */
+		bool in_turn;
+		/* backends/workers.c, under its lock: it has such a write in hand, and others wait
+		 * for its end. */
+		bool has_worker;
 	} now;
 	/* Past the page cache. */
 	struct {

@@ -38,6 +38,7 @@ void io_submit(struct io *io, struct io_req *req)
 	if (req->kind != IO_WRITE || req->file->past_cache.no_writes || req->file->io_align > 1)
 		req->uncached = false;
 	req->past_cache_refused = false;
+	req->in_ring = false;
 	req->past_cache = req->past_cache && io_req_may_pass_cache(req);
 	req->unaligned = io_req_is_unaligned(req);
 	io->n_in_flight++;

@@ -122,6 +122,14 @@ int io_req_fd(const struct io_req *req)
 	return req->past_cache ? req->file->past_cache.fd : req->file->fd;
 }
 
+bool io_req_is_in_turn(const struct io_req *req)
+{
+	const struct file *file = req->file;
+
+	return req->kind == IO_WRITE && file->io_align <= 1 &&
+	       (file->now.in_turn || (req->offload && !file->is_block));
+}
+
 bool io_req_attempt(struct io_req *req, int64_t got)
 {
 	if (req->kind == IO_WORK)

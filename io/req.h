@@ -65,6 +65,7 @@ struct io_req {
 	bool uncached_refused;   /* the file system does not know that */
 	bool past_cache_refused; /* nor that */
 	bool unaligned;          /* io_req_run_unaligned() does it, on a worker */
+	bool in_ring;            /* uring.c: one of uring.ring_writes */
 	struct iovec rest;       /* what is left of the buffer done_len lies in */
 };
 
@@ -73,6 +74,9 @@ void io_req_write(struct io_req *req, struct file *file, const void *buf, size_t
 void io_req_sync(struct io_req *req, struct file *file);
 void io_req_writeback(struct io_req *req, struct file *file, uint64_t len, uint64_t off);
 void io_req_work(struct io_req *req, int (*work)(struct io_req *req));
+
+/* A buffered write which the kernel does in turn with others to the same file. */
+bool io_req_is_in_turn(const struct io_req *req);
 
 /* For backends: takes what one attempt gave (bytes or -errno), and says whether the request is
  * finished (true; result set) or must be tried again from done_len on. EINTR and EAGAIN are

@@ -30,6 +30,13 @@ static inline struct io_req *req_list_pop(struct req_list *list)
 	return req;
 }
 
+/* Takes out a request that is on the list. */
+static inline void req_list_remove(struct req_list *list, struct io_req *req)
+{
+	FIFO_REMOVE(list, req, next);
+	list->n--;
+}
+
 /* Appends all of `from`, which is empty afterwards. */
 static inline void req_list_move(struct req_list *to, struct req_list *from)
 {

@@ -160,7 +160,7 @@ int io_threads_backend_open(unsigned n_threads, struct workers *workers, struct 
 	int rc = t ? 0 : -ENOMEM;
 
 	if (!rc && !workers)
-		rc = workers_new(n_threads, io_req_run_here, &workers);
+		rc = workers_new(n_threads, -1, io_req_run_here, &workers);
 	if (rc) {
 		workers_free(workers);
 		free(t);

@@ -84,12 +84,16 @@ static unsigned collect_done(struct uring *u, struct io_req **out, unsigned max)
 
 	n += collect_ring(u, out + n, max - n);
 	n += workers_take(u->workers, out + n, max - n);
+	if (u->lanes.pool)
+		n += workers_take(u->lanes.pool, out + n, max - n);
 	if (u->n_writing) {
 		unsigned n_written = writer_take(u->writer, out + n, max - n);
 
 		u->n_writing -= n_written;
 		n += n_written;
 	}
+	for (unsigned i = 0; i < n; i++)
+		u->ring_writes.n -= out[i]->in_ring;
 	return n;
 }
 
@@ -128,6 +132,8 @@ static bool has_done(const struct io *io)
 static void tell_of_threads(struct uring *u, bool on)
 {
 	workers_tell(u->workers, on);
+	if (u->lanes.pool)
+		workers_tell(u->lanes.pool, on);
 	if (u->writer)
 		writer_tell(u->writer, on);
 }
@@ -199,7 +205,9 @@ static void destroy_ring(struct io *io)
 	struct uring *u = (struct uring *)io;
 
 	assert(!u->n_kernel && !u->waiting.first && !u->done.first && !u->writes.first);
+	assert(!u->ring_writes.n);
 	writer_close(u->writer);
+	workers_free(u->lanes.pool);
 	uring_tables_free(u);
 	io_uring_queue_exit(&u->ring);
 	workers_free(u->workers);
@@ -243,7 +251,7 @@ static int open_uring(struct uring *u)
 	int rc;
 
 	/* Before the kernel's threads: where there is room for one thread alone, it is this. */
-	rc = workers_new(n_workers, io_req_run_here, &u->workers);
+	rc = workers_new(n_workers, -1, io_req_run_here, &u->workers);
 	if (rc)
 		return rc;
 	u->wake_fd = workers_wake_fd(u->workers);

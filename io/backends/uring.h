@@ -39,12 +39,26 @@ struct uring {
 	bool no_writer;         /* it may not be started */
 	unsigned n_writing;     /* it has so many, all of writing_to */
 	const struct file *writing_to;
+	/* Buffered writes that wait and are with the kernel, or on their way: of one file at a
+	 * time. */
+	struct {
+		const struct file *file;
+		unsigned n;
+	} ring_writes;
+	struct {
+		struct workers *pool; /* NULL: there was none yet */
+		bool is_refused;      /* it may not be started */
+	} lanes;                      /* do those of other files */
 
 	/* uring_tables.c */
-	unsigned n_slots; /* of the ring's file table; 0: it was refused */
-	const struct file *slots[URING_MAX_FILES];
-	char *mem_base; /* the registered memory, or NULL */
-	size_t mem_len;
+	struct {
+		unsigned n_slots; /* 0: it was refused */
+		const struct file *slots[URING_MAX_FILES];
+	} table; /* of files */
+	struct {
+		char *base; /* or NULL */
+		size_t len;
+	} mem; /* that is registered */
 };
 
 /* Without left NULL, *left is the pool of threads that it has started before it failed, or NULL. */

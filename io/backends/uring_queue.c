@@ -141,7 +141,7 @@ static void feed_ring(struct uring *u)
 	if (u->writes.first)
 		writer_put(u->writer, &u->writes);
 	if (u->stuck) {
-		workers_put(u->workers, &u->waiting);
+		workers_put(u->lanes.pool ? u->lanes.pool : u->workers, &u->waiting);
 		return;
 	}
 	while (u->waiting.first && u->n_kernel < u->depth) {

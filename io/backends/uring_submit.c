@@ -37,15 +37,51 @@ static bool claim_for_writer(struct uring *u, const struct io_req *req)
 	return u->writer;
 }
 
+/* The kernel's threads do such writes, and it puts their files into 64 buckets, by chance: of a
+ * bucket one write runs at a time. Behind a file that is slow, or hangs, any other would wait. So
+ * the ring has those of one file at a time, and workers of our own those of the others. */
+static bool is_for_lanes(const struct uring *u, const struct io_req *req)
+{
+	return io_req_is_in_turn(req) && u->ring_writes.n && u->ring_writes.file != req->file;
+}
+
+/* False: none may be started. Nor are they once the ring is stuck: all that it had is with the
+ * other pool then, and a file's writes take turns within one pool only. */
+static bool start_lanes(struct uring *u)
+{
+	if (u->lanes.pool || u->lanes.is_refused || u->stuck)
+		return u->lanes.pool;
+	u->lanes.is_refused = workers_new(WORKERS_MAX, u->wake_fd, io_req_run_here, &u->lanes.pool);
+	if (u->lanes.pool)
+		workers_tell(u->lanes.pool, !u->quiet);
+	return u->lanes.pool;
+}
+
+static void put_one(struct workers *workers, struct io_req *req)
+{
+	struct req_list one = { 0 };
+
+	req_list_push(&one, req);
+	workers_put(workers, &one);
+}
+
+static void put_in_ring(struct uring *u, struct io_req *req)
+{
+	if (io_req_is_in_turn(req) && !is_for_lanes(u, req)) {
+		u->ring_writes.file = req->file;
+		u->ring_writes.n++;
+		req->in_ring = true;
+	}
+	req_list_push(&u->waiting, req);
+}
+
 void uring_submit(struct io *io, struct io_req *req)
 {
 	struct uring *u = (struct uring *)io;
 	bool data = req->kind == IO_READ || req->kind == IO_WRITE;
 
 	if (req->kind == IO_WORK || req->unaligned) {
-		struct req_list one = { 0 };
-		req_list_push(&one, req);
-		workers_put(u->workers, &one);
+		put_one(u->workers, req);
 	} else if ((data || req->kind == IO_WRITEBACK) &&
 		   (req->off > INT64_MAX || req->len > INT64_MAX - req->off)) {
 		/* Here, because the ring takes the offset -1 for the file's own position. */
@@ -57,9 +93,11 @@ void uring_submit(struct io *io, struct io_req *req)
 		u->writing_to = req->file;
 		u->n_writing++;
 		req_list_push(&u->writes, req);
+	} else if (is_for_lanes(u, req) && start_lanes(u)) {
+		put_one(u->lanes.pool, req);
 	} else if (req->kind == IO_WRITEBACK && !req->len) {
 		uring_queue_finish(u, req, 0); /* the kernel would take 0 for "until the end" */
 	} else {
-		req_list_push(&u->waiting, req);
+		put_in_ring(u, req);
 	}
 }

@@ -18,6 +18,7 @@
 #include "io/backends/ended.h"
 #include "io/backends/workers.h"
 #include "io/base.h"
+#include "io/file.h"
 #include "io/thread.h"
 #include "io/wake.h"
 
@@ -28,16 +29,42 @@
 struct workers {
 	void (*run)(struct io_req *req);
 	unsigned max_threads;
+	bool has_own_fd; /* ended.wake_fd is the pool's */
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t more;
 	struct req_list queue;
+	struct req_list behind; /* another write to the same file is in the queue, or runs */
 	struct ended ended;
 	unsigned n_threads;
 	unsigned n_idle;
 	bool stopping;
 	pthread_t threads[WORKERS_MAX];
 };
+
+/* Caller holds the lock. */
+static void enqueue(struct workers *w, struct io_req *req)
+{
+	bool is_alone = io_req_is_in_turn(req), waits = is_alone && req->file->now.has_worker;
+
+	if (is_alone)
+		req->file->now.has_worker = true;
+	req_list_push(waits ? &w->behind : &w->queue, req);
+}
+
+/* Caller holds the lock. The file's next write, if there is one, may run. */
+static void release_file(struct workers *w, struct file *file)
+{
+	struct io_req *next = w->behind.first;
+
+	while (next && next->file != file)
+		next = next->next;
+	file->now.has_worker = next;
+	if (!next)
+		return;
+	req_list_remove(&w->behind, next);
+	req_list_push(&w->queue, next);
+}
 
 static void *worker_main(void *arg)
 {
@@ -57,6 +84,8 @@ static void *worker_main(void *arg)
 		pthread_mutex_unlock(&w->lock);
 		w->run(req);
 		pthread_mutex_lock(&w->lock);
+		if (io_req_is_in_turn(req))
+			release_file(w, req->file);
 		ended_add(&w->ended, req);
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -89,14 +118,17 @@ void workers_set_max(struct workers *w, unsigned max_threads)
 	w->max_threads = MIN(MAX(max_threads, 1u), (unsigned)WORKERS_MAX);
 }
 
-int workers_new(unsigned max_threads, void (*run)(struct io_req *req), struct workers **out)
+int workers_new(unsigned max_threads, int wake_fd, void (*run)(struct io_req *req),
+		struct workers **out)
 {
 	struct workers *w = calloc(1, sizeof(*w));
-	int rc, wake_fd;
+	int rc;
 
 	if (!w)
 		return -ENOMEM;
-	wake_fd = wake_open();
+	w->has_own_fd = wake_fd < 0;
+	if (w->has_own_fd)
+		wake_fd = wake_open();
 	if (wake_fd < 0) {
 		free(w);
 		return wake_fd;
@@ -122,12 +154,14 @@ int workers_wake_fd(const struct workers *w)
 
 void workers_put(struct workers *w, struct req_list *list)
 {
+	struct io_req *req;
 	int rc = 0;
 
 	if (!list->first)
 		return;
 	pthread_mutex_lock(&w->lock);
-	req_list_move(&w->queue, list);
+	while ((req = req_list_pop(list)))
+		enqueue(w, req);
 	/* A thread woken but not yet running still counts as idle: at worst one starts later. */
 	for (unsigned n = w->n_idle; !rc && n < w->queue.n && w->n_threads < w->max_threads; n++)
 		rc = start_one(w);
@@ -151,7 +185,7 @@ void workers_free(struct workers *w)
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
-	assert(!w->queue.first && !w->ended.list.first);
+	assert(!w->queue.first && !w->behind.first && !w->ended.list.first);
 	w->stopping = true;
 	pthread_cond_broadcast(&w->more);
 	pthread_mutex_unlock(&w->lock);
@@ -159,11 +193,13 @@ void workers_free(struct workers *w)
 		pthread_join(w->threads[i], NULL);
 	pthread_cond_destroy(&w->more);
 	pthread_mutex_destroy(&w->lock);
-	close(w->ended.wake_fd);
+	if (w->has_own_fd)
+		close(w->ended.wake_fd);
 	free(w);
 }
 
 void workers_leave(struct workers *w)
 {
-	close(w->ended.wake_fd);
+	if (w->has_own_fd)
+		close(w->ended.wake_fd);
 }

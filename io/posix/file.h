@@ -56,6 +56,9 @@ void posix_holes_judge(struct posix_file *pf, enum file_holes want);
 bool posix_in_memory(int fd);
 /* A file system whose buffered writes the kernel hands to a thread (the ext family). */
 bool posix_writes_wait(int fd);
+/* They wait for each other as well: the kernel begins none without a thread of its own, or may do
+ * so. */
+bool posix_writes_in_turn(int fd);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
 

@@ -45,14 +45,14 @@
 
 #define OVERLAYFS_TYPE 0x794c7630
 #define EXT_TYPE       0xef53 /* ext2, ext3, ext4 */
+#define XFS_TYPE       0x58465342
+#define BTRFS_TYPE     0x9123683e
 #define TMPFS_TYPE     0x01021994
 #define RAMFS_TYPE     0x858458f6
 #define FIEMAP_EXTENTS 16 /* that one FIEMAP returns */
 
 static const uint32_t honest_types[] = {
-	EXT_TYPE,   0x58465342, /* XFS */
-	0x9123683e,             /* btrfs */
-	TMPFS_TYPE, RAMFS_TYPE, /* which calls all of it data */
+	EXT_TYPE, XFS_TYPE, BTRFS_TYPE, TMPFS_TYPE, RAMFS_TYPE, /* which calls all of it data */
 };
 
 /* What lies below an overlayfs owns its inodes and its extents. */
@@ -133,15 +133,21 @@ bool posix_writes_wait(int fd)
 	return !fstatfs(fd, &fs) && (uint32_t)fs.f_type == EXT_TYPE;
 }
 
+bool posix_writes_in_turn(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) ||
+	       ((uint32_t)fs.f_type != XFS_TYPE && (uint32_t)fs.f_type != BTRFS_TYPE);
+}
+
 bool posix_may_clone(int fd)
 {
 	static const uint32_t magics[] = {
-		0x58465342, /* XFS */
-		0x9123683e, /* btrfs */
-		0xca451a4e, /* bcachefs */
-		0x7461636f, /* OCFS2 */
-		0x794c7630, /* overlayfs, of what is below it */
-		0x6969,     /* NFS 4.2 */
+		XFS_TYPE,   BTRFS_TYPE, 0xca451a4e, /* bcachefs */
+		0x7461636f,                         /* OCFS2 */
+		0x794c7630,                         /* overlayfs, of what is below it */
+		0x6969,                             /* NFS 4.2 */
 	};
 	struct statfs fs;
 

@@ -42,6 +42,7 @@ static struct file *new_file(struct posix_lookup *lk)
 		.is_block = is_block,
 		.read_only = medium_is_read_only(lk->fd, is_block),
 		.may_not_write = lk->how->write || is_given(lk) ? 0 : medium_user_denied(lk->fd),
+		.now.in_turn = !is_block && posix_writes_in_turn(lk->fd),
 		.now.no_writes = !is_block && posix_writes_wait(lk->fd),
 		.now.always = !is_block && posix_in_memory(lk->fd),
 		.may_clone = !is_block && posix_may_clone(lk->fd),

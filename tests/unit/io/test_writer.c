@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Short writes that others wait for, to files whose writes wait, and a job's to files in memory: a
- * thread beside the ring does them. Whichever way the owner waits, it is told of their ends, and
- * each byte is there.
+ * thread beside the ring does them, and several do those of files that the ring has none of.
+ * Whichever way the owner waits, it is told of their ends, and each byte is there.
  */
 #include <poll.h>
 #include <string.h>
@@ -39,6 +39,7 @@ static struct file *make_file(const char *name)
 	cr_assert_eq(opener->create(opener, scratch(name), &file, NULL), 0);
 	/* wherever the scratch directory lies */
 	file->now.no_writes = true;
+	file->now.in_turn = true;
 	file->now.always = false;
 	return file;
 }
@@ -172,6 +173,78 @@ Test(writer, other_writes_are_the_ring_s)
 	file->io_align = 1;
 	expect_written(file, 3);
 	file_close(file);
+	io_close(io);
+}
+
+/* ---- buffered writes to several files ---- */
+
+static unsigned n_in_ring(const struct file *file)
+{
+	return ring()->ring_writes.file == file ? ring()->ring_writes.n : 0;
+}
+
+/* In the kernel one file's write may wait for another's. */
+Test(writer, the_ring_has_writes_of_one_file_and_workers_those_of_others)
+{
+	struct file *file = start(), *other = make_file("other"), *third = make_file("third");
+
+	for (unsigned i = 0; i < 3; i++)
+		submit(file, i, false);
+	cr_assert(n_in_ring(file) == 3 && !ring()->lanes.pool);
+	submit(other, 3, false);
+	submit(third, 4, false);
+	submit(file, 5, false);
+	cr_assert_eq(n_in_ring(file), 4);
+	cr_assert(ring()->lanes.pool && ring()->waiting.n == 4);
+	reap_all(wait_on_descriptor, 6);
+	cr_assert_eq(n_in_ring(file), 0);
+	submit(other, 0, false);
+	cr_assert_eq(n_in_ring(other), 1, "now it is free");
+	submit(file, 1, false);
+	cr_assert_eq(n_in_ring(other), 1);
+	reap_all(wait_in_ring, 2);
+	cr_assert_eq(ring()->ring_writes.n, 0);
+	file_close(file);
+	file_close(other);
+	file_close(third);
+	io_close(io);
+}
+
+Test(writer, direct_writes_and_such_as_begin_at_once_are_the_ring_s)
+{
+	struct file *file = start(), *other = make_file("other");
+
+	submit(file, 0, false);
+	other->now.in_turn = false;
+	submit(other, 1, false);
+	other->now.in_turn = true;
+	other->io_align = 512;
+	submit(other, 2, false);
+	cr_assert(ring()->waiting.n == 3 && n_in_ring(file) == 1 && !ring()->lanes.pool);
+	reap_all(wait_on_descriptor, 3);
+	file_close(file);
+	file_close(other);
+	io_close(io);
+}
+
+Test(writer, workers_write_what_the_ring_would)
+{
+	struct file *files[2] = { start(), make_file("other") };
+
+	for (unsigned n = 1; n <= MAX_N / 2; n++) {
+		for (unsigned k = 0; k < 2; k++)
+			for (unsigned i = 0; i < n; i++) {
+				io_req_write(&reqs[k * n + i], files[k],
+					     memset(bufs[i], (int)(n + i), LEN), LEN,
+					     i * (uint64_t)LEN);
+				io_submit(io, &reqs[k * n + i]);
+			}
+		reap_all(n % 2 ? wait_on_descriptor : wait_in_ring, 2 * n);
+		expect_written(files[0], n);
+		expect_written(files[1], n);
+	}
+	file_close(files[0]);
+	file_close(files[1]);
 	io_close(io);
 }
 
