@@ -13,16 +13,33 @@
 #include "engine/core/kept.h"
 #include "io/base.h"
 
-/* Some member is soon to come past. Places of one lap before and behind are told by distance: none
- * reads further ahead than a window and the length of a run. */
-static bool is_ahead_of(const struct convoys *convoys, const struct convoy *convoy,
-			const struct kept *kept)
+/* Some member is to come past within so many guest bytes. */
+static bool is_ahead_of(const struct convoy *convoy, const struct kept *kept, uint64_t within)
 {
 	struct convoy_place end = { convoy->last.lap, kept->guest_off + kept->len };
 
 	if (end.guest_off <= convoy->last.guest_off)
 		end.lap++;
-	return convoy_distance(convoy, &end) <= 2 * convoy_window_len(convoys);
+	return convoy_distance(convoy, &end) <= within;
+}
+
+/* Places of one lap before and behind are told by distance: none reads further ahead than a window
+ * and the length of a run. */
+static uint64_t soon_len(const struct convoys *convoys)
+{
+	return 2 * convoy_window_len(convoys);
+}
+
+/* What lies between members that were parted and those who go on without them, and soon behind. */
+static uint64_t gap_len(const struct convoys *convoys, const struct convoy *parted)
+{
+	const struct convoy *c = convoys->first;
+	uint64_t len, soon = soon_len(convoys);
+
+	while (c && (c->is_parted || c->layer != parted->layer || c->rate != parted->rate))
+		c = c->next;
+	len = c ? convoy_distance(parted, &c->last) : 0;
+	return len > UINT64_MAX - soon ? UINT64_MAX : len + soon;
 }
 
 static bool is_parted_alone(const struct convoy *convoy)
@@ -32,8 +49,10 @@ static bool is_parted_alone(const struct convoy *convoy)
 
 static bool is_needed(const struct convoys *convoys, const struct kept *kept)
 {
+	uint64_t soon = soon_len(convoys);
+
 	for (const struct convoy *c = convoys->first; c; c = c->next)
-		if (!is_parted_alone(c) && is_ahead_of(convoys, c, kept))
+		if (!is_parted_alone(c) && is_ahead_of(c, kept, soon))
 			return true;
 	return false;
 }
@@ -49,9 +68,10 @@ static bool is_in_gap(const struct convoy_member *member, const struct kept *kep
 
 static bool is_wanted(const struct convoys *convoys, const struct kept *kept)
 {
-	for (const struct convoy *c = convoys->first; c; c = c->next) {
-		if (is_parted_alone(c) && is_ahead_of(convoys, c, kept))
+	for (const struct convoy *c = convoys->first; c; c = c->next)
+		if (c->is_parted && is_ahead_of(c, kept, gap_len(convoys, c)))
 			return true;
+	for (const struct convoy *c = convoys->first; c; c = c->next) {
 		for (const struct convoy_member *m = c->members; m; m = m->next)
 			if (is_in_gap(m, kept))
 				return true;

@@ -44,3 +44,13 @@ void rig_keep(struct kept_set *set, uint64_t guest_off, uint32_t len)
 	cr_assert_not_null(kept);
 	kept_fill(set, kept, rig_bytes);
 }
+
+void rig_three(struct convoys *convoys, struct convoy_member m[3])
+{
+	for (unsigned i = 0; i < 3; i++) {
+		rig_join(convoys, &m[i], rig_at(0, 0));
+		convoy_note_run(&m[i], (i == 2 ? 500 : 10) * MS);
+	}
+	m[0].place = m[1].place = rig_at(0, WINDOW);
+	m[0].is_held = m[1].is_held = true;
+}

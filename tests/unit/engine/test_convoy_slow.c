@@ -12,17 +12,6 @@
 
 /* ---- slow members ---- */
 
-/* a and b are at the window's end, c is behind. */
-static void three(struct convoys *convoys, struct convoy_member m[3])
-{
-	for (unsigned i = 0; i < 3; i++) {
-		rig_join(convoys, &m[i], rig_at(0, 0));
-		convoy_note_run(&m[i], (i == 2 ? 500 : 10) * MS);
-	}
-	m[0].place = m[1].place = rig_at(0, WINDOW);
-	m[0].is_held = m[1].is_held = true;
-}
-
 /* Whatever is said of it: its source, a guest elsewhere, no room. */
 Test(convoy_rules, one_that_hangs_holds_the_others_for_ten_seconds)
 {
@@ -31,7 +20,7 @@ Test(convoy_rules, one_that_hangs_holds_the_others_for_ten_seconds)
 		struct convoy_member m[3] = { 0 };
 		uint64_t now = 1000 * MS, begun, due;
 
-		three(&convoys, m);
+		rig_three(&convoys, m);
 		m[2].awaits_source = why == 0;
 		m[0].runs.mean_ns = m[1].runs.mean_ns = m[2].runs.mean_ns = why == 2 ? 0 : 10 * MS;
 		convoy_look(&convoys, now, why != 1);
@@ -80,7 +69,7 @@ Test(convoy_rules, the_slow_one_goes_alone)
 	struct convoy_member m[3] = { 0 };
 	uint64_t now = 1000 * MS, due;
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	while (convoy_is_shared(&m[2])) {
 		due = convoy_look(&convoys, now, true);
 		cr_assert(due >= now && due <= now + 300 * MS, "it asks for no look");
@@ -106,7 +95,7 @@ Test(convoy_rules, one_that_was_never_slow_is_waited_for_longer)
 		struct convoy_member m[3] = { 0 };
 		uint64_t now = 1000 * MS;
 
-		three(&convoys, m);
+		rig_three(&convoys, m);
 		m[2].runs.mean_ns = 80 * MS;
 		if (n_stalled == 2) {
 			m[1].place = rig_at(0, MiB / 2);
@@ -128,7 +117,7 @@ Test(convoy_rules, a_long_time_between_two_looks_is_no_wait)
 	struct convoys convoys = rig_new_convoys();
 	struct convoy_member m[3] = { 0 };
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	convoy_look(&convoys, 1000 * MS, true);
 	convoy_look(&convoys, 9000 * MS, true);
 	cr_assert(convoy_is_shared(&m[2]));
@@ -143,7 +132,7 @@ Test(convoy_rules, several_slow_ones_go_together)
 	struct convoy_member m[3] = { 0 }, late = { 0 };
 	uint64_t now = 1000 * MS;
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	m[1].place = rig_at(0, MiB / 2);
 	m[1].is_held = false;
 	m[1].awaits_source = false;
@@ -164,7 +153,7 @@ static void goes_on(bool has_room, bool awaits_source, bool comes_on, bool other
 	struct convoy_member m[3] = { 0 };
 	uint64_t now = 1000 * MS;
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	m[2].awaits_source = awaits_source;
 	for (unsigned i = 0; others_are_slow && i < 2; i++)
 		m[i].runs.mean_ns = m[2].runs.mean_ns;
@@ -232,7 +221,7 @@ Test(convoy_rules, one_that_comes_on_rejoins_at_the_others_place)
 	struct convoy_place begin;
 	uint64_t now;
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	now = part_the_third(&convoys, m, 1000 * MS);
 	m[0].place = m[1].place = rig_at(0, 20 * MiB);
 	convoy_look(&convoys, now, true);
@@ -255,7 +244,7 @@ Test(convoy_rules, one_that_is_slow_does_not_rejoin)
 	struct convoy_member m[3] = { 0 };
 	struct convoy_place begin;
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	part_the_third(&convoys, m, 1000 * MS);
 	for (unsigned i = 0; i < 100; i++) {
 		convoy_note_run(&m[2], 81 * MS);
@@ -271,7 +260,7 @@ Test(convoy_rules, one_that_stalls_often_must_come_on_further_each_time)
 	struct convoy_place begin;
 	uint64_t now = 1000 * MS;
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	for (unsigned times = 0; times < 6; times++) {
 		unsigned n = 0;
 
@@ -297,7 +286,7 @@ Test(convoy_rules, what_one_has_left_out_is_kept_for_it_while_there_is_room)
 	struct convoy_place begin;
 	uint64_t now;
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	for (uint64_t i = 0; i < 8; i++) {
 		struct kept *kept = kept_claim(set, 7, i * MiB, MiB, i);
 
@@ -330,7 +319,7 @@ Test(convoy_rules, those_that_come_round_to_a_gap_share_it)
 	struct convoy_member m[3] = { 0 };
 	struct convoy_place begin;
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	m[0].is_held = m[1].is_held = true;
 	m[0].place = rig_at(1, 10 * MiB);
 	m[1].place = rig_at(1, 11 * MiB);
@@ -350,7 +339,7 @@ Test(convoy_rules, those_that_have_wrapped_wait_for_the_last_near_the_end)
 	struct convoys convoys = rig_new_convoys();
 	struct convoy_member m[3] = { 0 };
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	m[0].place = m[1].place = rig_at(1, 30 * MiB);
 	m[2].place = rig_at(0, LEN - WINDOW);
 	convoy_look(&convoys, MS, true);
@@ -364,7 +353,7 @@ Test(convoy_rules, a_new_job_joins_what_is_left)
 	struct convoys convoys = rig_new_convoys();
 	struct convoy_member m[3] = { 0 }, late = { 0 };
 
-	three(&convoys, m);
+	rig_three(&convoys, m);
 	part_the_third(&convoys, m, 1000 * MS);
 	convoy_leave(&convoys, &m[0]);
 	convoy_leave(&convoys, &m[1]);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Which of the last members are parted from the others, and what is kept for one that was. */
+#include <criterion/criterion.h>
+
+#include "engine/core/convoy.h"
+#include "engine/core/convoy_kept.h"
+#include "engine/core/kept.h"
+#include "io/base.h"
+#include "tests/unit/engine/convoy_rig.h"
+
+/* It has nothing to do in most of it: what it comes to next lies far ahead. */
+Test(convoy_rules, what_lies_between_the_slow_one_and_the_others_stays)
+{
+	struct convoys convoys = rig_new_convoys();
+	struct convoy_member m[3] = { 0 };
+	uint64_t now = 1000 * MS;
+
+	rig_three(&convoys, m);
+	while (convoy_is_shared(&m[2]))
+		now = convoy_look(&convoys, now, true);
+	m[0].place = m[1].place = rig_at(0, 5 * WINDOW);
+	rig_keep(&convoys.kept, 4 * WINDOW, MiB);
+	convoy_look(&convoys, now, true);
+	cr_assert_not_null(kept_find(&convoys.kept, 7, 4 * WINDOW, 4 * WINDOW + MiB));
+	m[2].place = rig_at(0, 4 * WINDOW + MiB);
+	convoy_look(&convoys, now, true);
+	cr_assert_null(kept_find(&convoys.kept, 7, 4 * WINDOW, 4 * WINDOW + MiB),
+		       "it has passed it");
+	for (unsigned i = 0; i < 3; i++)
+		convoy_leave(&convoys, &m[i]);
+	convoys_close(&convoys);
+}
