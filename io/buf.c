@@ -198,6 +198,11 @@ size_t buf_n_free(const struct buf_pool *pool)
 	return pool->n_free;
 }
 
+size_t buf_n_slots(const struct buf_pool *pool)
+{
+	return pool->n_slots;
+}
+
 void *buf_pool_base(const struct buf_pool *pool, size_t *len)
 {
 	*len = pool->n_slots * pool->slot_len;

@@ -25,6 +25,7 @@ void buf_put(struct buf_pool *pool, void *buf); /* NULL is allowed */
 size_t buf_len(const struct buf_pool *pool, const void *buf);
 size_t buf_slot_len(const struct buf_pool *pool);
 size_t buf_n_free(const struct buf_pool *pool); /* whole slots */
+size_t buf_n_slots(const struct buf_pool *pool);
 /* The whole mapping, for io_ops.use_memory. */
 void *buf_pool_base(const struct buf_pool *pool, size_t *len);
 

@@ -33,6 +33,7 @@ static void tell_convoy(struct bpull_disk *disk)
 
 	member->place = company_place(disk);
 	member->is_held = convoy_is_shared(member) && cursor_is_held(disk);
+	member->is_ready = cursor_is_ready(disk);
 	member->awaits_source = shared_read_awaits(disk->walk->runs.first);
 }
 

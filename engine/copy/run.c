@@ -33,6 +33,7 @@
 #include "engine/copy/phases/space.h"
 #include "engine/copy/phases/write.h"
 #include "engine/copy/walk/charge.h"
+#include "engine/copy/walk/company.h"
 #include "engine/copy/walk/left_out.h"
 #include "engine/copy/walk/plan.h"
 #include "engine/copy/walk/proof.h"
@@ -70,7 +71,7 @@ static void run_over(struct copy_run *p)
 	if (!p->taken.is_done)
 		copy_run_put_back(p, p->guest_off);
 	else if (p->read.begun_ns)
-		convoy_note_run(&p->walk->company.member, engine_now_ns() - p->read.begun_ns);
+		company_note_run(p->walk, p->read.begun_ns);
 	if (p->walk->mapping == p)
 		p->walk->mapping = NULL;
 	copy_run_paid_is_done(p);

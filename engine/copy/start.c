@@ -14,6 +14,7 @@
 #include "engine/copy/run.h"
 #include "engine/copy/walk/plan.h"
 #include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/slots.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/copy/walk/window.h"
 #include "engine/core/clock.h"
@@ -166,7 +167,7 @@ static size_t filled_len(const struct bpull_disk *disk, uint64_t guest_off, uint
 static bool begin_on_read(struct bpull_disk *disk, const struct range *range)
 {
 	struct buf_pool *bufs = disk->engine->bufs;
-	void *buf = commit_is_overdue(disk) ? NULL : buf_get(bufs);
+	void *buf = commit_is_overdue(disk) || !slots_may_take(disk) ? NULL : buf_get(bufs);
 
 	if (!buf)
 		return false;

@@ -37,6 +37,7 @@ struct convoy_member {
 	/* The member's owner sets these before convoy_look(). */
 	struct convoy_place place; /* all before it is done */
 	bool is_held;              /* it could go on, but for the window */
+	bool is_ready;             /* nothing of it is in flight: it wants a buffer, no more */
 	bool awaits_source;        /* what it is at comes from a layer that is shared */
 	struct {
 		uint64_t mean_ns; /* what a run of it takes, lately; 0: none has ended */

@@ -52,13 +52,20 @@ static bool has_held(const struct convoy *convoy)
 	return false;
 }
 
-/* Members wait for the last ones, and these are slow by themselves: they wait for no source. */
+/* Members wait for the last ones, and some of these are slow by themselves: they wait for no
+ * source, and for no buffer. */
 static bool waits(const struct convoy *convoy)
 {
-	for (const struct convoy_member *m = convoy->members; m; m = m->next)
-		if (convoy_is_last(convoy, m) && m->awaits_source)
+	bool is_slow = false;
+
+	for (const struct convoy_member *m = convoy->members; m; m = m->next) {
+		if (!convoy_is_last(convoy, m))
+			continue;
+		if (m->awaits_source)
 			return false;
-	return has_held(convoy);
+		is_slow |= !m->is_ready;
+	}
+	return is_slow && has_held(convoy);
 }
 
 /* Its last member has not come on for longer than any other may wait, and there are others that
@@ -135,8 +142,9 @@ static void part_from_those_ahead(struct convoys *convoys, struct convoy *convoy
 }
 
 /* One member goes alone from now on, several as a convoy of their own; without memory for that they
- * stay. A convoy without its last members is one still, as at least one was held. */
-static void part_from_last(struct convoy *convoy)
+ * stay. A convoy without its last members is one still, as at least one was held. Those that only
+ * want a buffer stay, too, unless all hang. */
+static void part_from_last(struct convoy *convoy, bool is_hung)
 {
 	struct convoy *slow = new_parted(convoy);
 	struct convoy_member **link = &convoy->members;
@@ -144,7 +152,7 @@ static void part_from_last(struct convoy *convoy)
 	if (!slow)
 		return;
 	while (*link) {
-		if (!convoy_is_last(convoy, *link)) {
+		if (!convoy_is_last(convoy, *link) || ((*link)->is_ready && !is_hung)) {
 			link = &(*link)->next;
 			continue;
 		}
@@ -185,7 +193,7 @@ static uint64_t look_at_convoy(struct convoys *convoys, struct convoy *convoy, u
 	}
 	convoy->wait.len_ns = convoy->wait.since_ns = 0;
 	convoy->wait.stuck_ns = now_ns;
-	part_from_last(convoy);
+	part_from_last(convoy, is_hung);
 	return now_ns;
 }
 

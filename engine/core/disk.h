@@ -97,6 +97,9 @@ struct bpull_engine {
 	struct io *io;
 	/* Slots of RUN_MAX_LEN; each run in flight has one, or a part of one. */
 	struct buf_pool *bufs;
+	/* Disks that want some, and those of them whose job was parted from no other, as of this
+	 * round (copy/walk/slots.c). */
+	unsigned n_copying, n_in_time;
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter;  /* shared by all jobs: bytes */

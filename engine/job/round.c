@@ -11,6 +11,7 @@
 #include <sys/timerfd.h>
 
 #include "engine/copy/company_look.h"
+#include "engine/copy/walk/slots.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
@@ -40,6 +41,7 @@ static void run_jobs(struct bpull_engine *engine, uint64_t now_ns)
 {
 	struct bpull_disk *first = engine->disks, **link;
 
+	slots_look(engine);
 	engine->convoys.due_ns = company_look(engine, now_ns);
 	for (struct bpull_disk *disk = first; disk; disk = disk->next) {
 		job_run(disk, now_ns);

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/copy/walk/slots.h"
 #include "engine/copy/walk/window.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
@@ -320,7 +321,7 @@ static bool may_read(const struct bpull_disk *disk)
 
 	return !disk->job.fault.error && !disk->job.aborted && !disk->job.paused &&
 	       verify->n_reading < (cursor_gives_way(disk) ? 1 : MAX_READING) &&
-	       buf_n_free(disk->engine->bufs);
+	       slots_may_take(disk);
 }
 
 bool verify_run(struct bpull_disk *disk)

@@ -8,6 +8,7 @@
 
 #include "engine/copy/walk/run_state.h"
 #include "engine/copy/walk/walk.h"
+#include "engine/core/clock.h"
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/kept.h"
@@ -132,6 +133,12 @@ uint64_t company_run_len(const struct bpull_disk *disk, uint64_t guest_off, uint
 	if (!convoy_is_shared(&disk->walk->company.member))
 		return len;
 	return MIN(len, round_down(guest_off, KEPT_MAX_LEN) + KEPT_MAX_LEN - guest_off);
+}
+
+void company_note_run(struct copy_walk *walk, uint64_t begun_ns)
+{
+	walk->company.ended_ns = engine_now_ns();
+	convoy_note_run(&walk->company.member, walk->company.ended_ns - begun_ns);
 }
 
 uint64_t company_walked_len(const struct bpull_disk *disk)

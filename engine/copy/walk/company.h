@@ -10,6 +10,7 @@
 #include "io/base.h"
 
 struct bpull_disk;
+struct copy_walk;
 
 /* The walk's cursor was started: from now on it goes with the jobs whose chains end in the same
  * layer, from their place on. */
@@ -28,6 +29,8 @@ struct convoy_place company_place(const struct bpull_disk *disk);
 /* Guest bytes, up to len, that a run at guest_off takes: with company it ends where a kept range
  * must. */
 uint64_t company_run_len(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
+/* A run of the walk has ended whose read began then. */
+void company_note_run(struct copy_walk *walk, uint64_t begun_ns);
 /* Guest bytes that the walk has done. */
 uint64_t company_walked_len(const struct bpull_disk *disk);
 

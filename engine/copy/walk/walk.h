@@ -86,6 +86,7 @@ struct copy_rounds {
 /* The walk goes with those of other jobs. */
 struct walk_company {
 	struct convoy_member member;
+	uint64_t ended_ns; /* when a run ended last; 0: none has */
 	/* Where it began, a granule's first byte: it goes on from there to the disk's end, and from
 	 * the first byte to there. */
 	struct convoy_place begun;

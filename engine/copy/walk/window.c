@@ -8,6 +8,7 @@
 #include "engine/commit/batch.h"
 #include "engine/copy/walk/company.h"
 #include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/slots.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
@@ -19,7 +20,6 @@
 #include "engine/core/rate/limiter.h"
 #include "engine/core/rate/toll.h"
 #include "io/base.h"
-#include "io/buf.h"
 
 /* Runs in flight while a guest is at work, of which one waits: a guest that begins to need the
  * source waits behind two reads at most. */
@@ -102,8 +102,8 @@ static bool has_its_share(const struct bpull_disk *disk)
 				 cursor_gives_way(disk));
 }
 
-/* But for its convoy. */
-static bool may_go_alone(const struct bpull_disk *disk)
+/* But for a buffer, and its convoy. */
+static bool could_go(const struct bpull_disk *disk)
 {
 	const struct copy_walk *walk = disk->walk;
 	const struct job *job = &disk->job;
@@ -118,9 +118,15 @@ static bool may_go_alone(const struct bpull_disk *disk)
 		return true;
 	/* One run that can't pay is enough: more would only keep buffers from other jobs. */
 	return job->step == JOB_COPYING && !walk->mapping && !walk->throttle.first &&
-	       buf_n_free(disk->engine->bufs) && walk->runs.n < disk->engine->budget.max_runs &&
-	       !has_its_share(disk) && disk->engine->comp_len <= disk->engine->budget.comp_len &&
+	       walk->runs.n < disk->engine->budget.max_runs && !has_its_share(disk) &&
+	       disk->engine->comp_len <= disk->engine->budget.comp_len &&
 	       !commit_is_overdue(disk) && !verify_is_full(disk);
+}
+
+/* But for its convoy. */
+static bool may_go_alone(const struct bpull_disk *disk)
+{
+	return could_go(disk) && (disk->job.step == JOB_PROVING || slots_may_take(disk));
 }
 
 /* A commit's runs would write behind the lower image's end, which is being moved. */
@@ -134,6 +140,11 @@ static bool is_too_short_below(const struct bpull_disk *disk)
 bool cursor_may_go(const struct bpull_disk *disk)
 {
 	return !is_too_short_below(disk) && may_go_alone(disk) && company_lets_go(disk);
+}
+
+bool cursor_is_ready(const struct bpull_disk *disk)
+{
+	return !disk->walk->runs.n && !disk->walk->cursor.n_pending && could_go(disk);
 }
 
 bool cursor_is_held(const struct bpull_disk *disk)

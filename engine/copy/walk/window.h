@@ -31,6 +31,8 @@ bool cursor_gives_way(const struct bpull_disk *disk);
 bool cursor_may_go(const struct bpull_disk *disk);
 /* It might, if other jobs of its convoy were further. */
 bool cursor_is_held(const struct bpull_disk *disk);
+/* No run is in flight, and one begins as soon as the disk has a buffer, but for the convoy. */
+bool cursor_is_ready(const struct bpull_disk *disk);
 
 /* Guest bytes that the next run takes at most. */
 uint64_t cursor_run_len(const struct bpull_disk *disk);

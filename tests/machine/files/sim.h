@@ -45,6 +45,8 @@ struct sim_knobs {
 	unsigned hold_ops, hold_permille;
 	uint64_t hold_ns;
 	const char *hold_name; /* the caller's */
+	/* Instead: of files whose names begin so; or NULL. The caller's. */
+	const char *hold_prefix;
 	/* A source far away: each request to read a file that is not open for writing takes so
 	 * long, and its bytes come through one pipe of this width, bytes/s. 0: at once. */
 	uint64_t far_latency_ns, far_rate;

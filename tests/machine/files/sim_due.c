@@ -20,6 +20,16 @@ enum sim_op sim_req_op(const struct io_req *req)
 	abort();
 }
 
+static bool is_of_held(struct sim *sim, const struct io_req *req)
+{
+	const struct sim_knobs *knobs = &sim->knobs;
+
+	if (knobs->hold_prefix)
+		return req->file &&
+		       !strncmp(req->file->name, knobs->hold_prefix, strlen(knobs->hold_prefix));
+	return !knobs->hold_name || sim_file_find(sim, knobs->hold_name) == sim_req_data(req);
+}
+
 /* Most completions come at once, some late, a few very late, and those held back when there is
  * nothing else to wait for. */
 uint64_t sim_due_soon(struct sim *sim, const struct io_req *req)
@@ -27,8 +37,7 @@ uint64_t sim_due_soon(struct sim *sim, const struct io_req *req)
 	const struct sim_knobs *knobs = &sim->knobs;
 	uint64_t most = knobs->max_delay_ns + 1;
 
-	if (knobs->hold_ops >> sim_req_op(req) & 1 &&
-	    (!knobs->hold_name || sim_file_find(sim, knobs->hold_name) == sim_req_data(req)) &&
+	if (knobs->hold_ops >> sim_req_op(req) & 1 && is_of_held(sim, req) &&
 	    sim_chance(sim, knobs->hold_permille))
 		return sim->now_ns + (knobs->hold_ns
 					      ? knobs->hold_ns

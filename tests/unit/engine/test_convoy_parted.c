@@ -8,6 +8,28 @@
 #include "io/base.h"
 #include "tests/unit/engine/convoy_rig.h"
 
+/* Others have all buffers: it is not slow, and would only read again what they have read. */
+Test(convoy_rules, one_that_only_wants_a_buffer_is_not_parted)
+{
+	for (unsigned slow = 0; slow < 2; slow++) {
+		struct convoys convoys = rig_new_convoys();
+		struct convoy_member m[3] = { 0 };
+		uint64_t now = 1000 * MS;
+
+		rig_three(&convoys, m);
+		m[2].is_ready = true;
+		m[1].place = slow ? m[2].place : m[1].place;
+		m[1].is_held = !slow;
+		while (now < 9000 * MS)
+			now = MIN(convoy_look(&convoys, now, true), now + 50 * MS);
+		cr_assert_eq(m[2].convoy, m[0].convoy);
+		cr_assert(slow ? convoy_is_parted(&m[1]) : m[1].convoy == m[0].convoy);
+		for (unsigned i = 0; i < 3; i++)
+			convoy_leave(&convoys, &m[i]);
+		convoys_close(&convoys);
+	}
+}
+
 /* It has nothing to do in most of it: what it comes to next lies far ahead. */
 Test(convoy_rules, what_lies_between_the_slow_one_and_the_others_stays)
 {

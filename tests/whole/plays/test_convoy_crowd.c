@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Two hundred overlays on one base, of which one is written to slowly, one fails and one is
+ * Two hundred overlays on one base, of which some are written to slowly, one fails and one is
  * aborted: the base is read once for all that are not far slower than the others, and none is
- * held by any of the three.
+ * held by any of these.
  *
  *   CROWD_SEED=n   another base
  */
@@ -47,6 +47,7 @@ struct crowd {
 	enum bpull_job_status status[N_DISKS];
 	uint64_t read_len[N_DISKS], had_len[N_DISKS], over_ns[N_DISKS];
 	unsigned n_over;
+	const char *slow; /* disks whose names begin so are slow */
 };
 
 static void name_disk(char name[16], unsigned i)
@@ -62,7 +63,15 @@ static void tick(void *arg)
 	sim_later(c->sim, sim_now_ns(c->sim) + 20 * MS, tick, c);
 }
 
-static void open_crowd(struct crowd *c, uint64_t seed)
+static bool is_slow(const struct crowd *c, unsigned i)
+{
+	char name[16];
+
+	name_disk(name, i);
+	return !strncmp(name, c->slow, strlen(c->slow));
+}
+
+static void open_crowd(struct crowd *c, uint64_t memory, const char *slow, uint64_t seed)
 {
 	struct sim_chain_how how = { .seed = seed,
 				     .cluster_bits = 16,
@@ -73,7 +82,7 @@ static void open_crowd(struct crowd *c, uint64_t seed)
 	struct bpull_disk_options o = { .size = sizeof(o), .backing_rule = BPULL_BACKING_ANY };
 	struct bpull_error error;
 
-	*c = (struct crowd){ .n_over = 0 };
+	*c = (struct crowd){ .slow = slow };
 	sim_chain_draw(&c->chain, &how);
 	o.format = (enum bpull_format)c->chain.how.format;
 	o.backing_format = (enum bpull_format)c->chain.unnamed;
@@ -83,7 +92,7 @@ static void open_crowd(struct crowd *c, uint64_t seed)
 	*sim_knobs(c->sim) = (struct sim_knobs){ .max_delay_ns = 5 * MS,
 						 .far_rate = FAR_RATE,
 						 .far_latency_ns = MS };
-	cr_assert_eq(engine_open_on(sim_io(c->sim), sim_opener(c->sim), 16 * MiB, &c->engine), 0);
+	cr_assert_eq(engine_open_on(sim_io(c->sim), sim_opener(c->sim), memory, &c->engine), 0);
 	c->engine->convoys.max_len = KEPT_LEN;
 	c->engine->convoys.member_len = 0;
 	for (unsigned i = 0; i < N_DISKS; i++) {
@@ -121,14 +130,14 @@ static void note_end(struct crowd *c, const struct bpull_event *event)
 	c->n_over++;
 }
 
-/* Each write of the slow one takes slow_ns. */
+/* Each write of a slow one takes slow_ns. */
 static void run_crowd(struct crowd *c, uint64_t slow_ns)
 {
 	struct bpull_event events[16];
 
 	sim_knobs(c->sim)->hold_ops = slow_ns ? 1 << SIM_WRITE : 0;
 	sim_knobs(c->sim)->hold_permille = 1000;
-	sim_knobs(c->sim)->hold_name = "/top50";
+	sim_knobs(c->sim)->hold_prefix = c->slow;
 	sim_knobs(c->sim)->hold_ns = slow_ns;
 	sim_fail(c->sim, &(struct sim_fault){ .op = SIM_WRITE,
 					      .nth = 4,
@@ -181,13 +190,13 @@ static void close_crowd(struct crowd *c)
 	sim_chain_free(&c->chain);
 }
 
-/* When the last of all but the slow one was over. */
+/* When the last of all but the slow ones was over. */
 static uint64_t others_over_ns(const struct crowd *c)
 {
 	uint64_t ns = 0;
 
 	for (unsigned i = 0; i < N_DISKS; i++)
-		ns = i == IS_SLOW ? ns : MAX(ns, c->over_ns[i]);
+		ns = is_slow(c, i) ? ns : MAX(ns, c->over_ns[i]);
 	return ns;
 }
 
@@ -220,11 +229,11 @@ static uint64_t read_by_all(const struct crowd *c)
 	return len;
 }
 
-static struct crowd *play_crowd(uint64_t seed, uint64_t slow_ns)
+static struct crowd *play_crowd(uint64_t seed, uint64_t memory, const char *slow, uint64_t slow_ns)
 {
 	static struct crowd c;
 
-	open_crowd(&c, sim_pull_env("CROWD_SEED", seed));
+	open_crowd(&c, memory, slow, sim_pull_env("CROWD_SEED", seed));
 	run_crowd(&c, slow_ns);
 	judge_ends(&c);
 	return &c;
@@ -233,7 +242,7 @@ static struct crowd *play_crowd(uint64_t seed, uint64_t slow_ns)
 /* The base is packed. */
 Test(convoy_crowd, one_that_is_written_slowly_is_waited_for)
 {
-	struct crowd *c = play_crowd(4, 200 * MS);
+	struct crowd *c = play_crowd(4, 16 * MiB, "/top50", 200 * MS);
 
 	judge_read(c, "asked for", read_by_all(c));
 	judge_read(c, "came", sim_far_bytes(c->sim));
@@ -244,11 +253,45 @@ Test(convoy_crowd, one_that_is_written_slowly_is_waited_for)
  * to wait for. */
 Test(convoy_crowd, one_that_is_far_slower_holds_nobody_for_long)
 {
-	struct crowd *c = play_crowd(11, 10 * SECOND);
+	struct crowd *c = play_crowd(11, 16 * MiB, "/top50", 10 * SECOND);
 	uint64_t others_ns = others_over_ns(c);
 
 	judge_read(c, "of the others", read_by_all(c) - c->read_len[IS_SLOW]);
 	cr_assert_leq(others_ns, 7 * SECOND, "the others took %" PRIu64 " ms", others_ns / MS);
 	cr_assert_gt(c->over_ns[IS_SLOW], 3 * others_ns, "it was not slow");
+	close_crowd(c);
+}
+
+/* The others are over in less than `part` percent of the time after which the first slow one is. */
+static void judge_slow(const struct crowd *c, unsigned part)
+{
+	uint64_t others_ns = others_over_ns(c), slow_ns = UINT64_MAX, slow_len = 0;
+
+	for (unsigned i = 0; i < N_DISKS; i++) {
+		if (!is_slow(c, i))
+			continue;
+		slow_ns = MIN(slow_ns, c->over_ns[i]);
+		slow_len += c->read_len[i];
+	}
+	judge_read(c, "of the others", read_by_all(c) - slow_len);
+	cr_assert_lt(others_ns * 100, slow_ns * part,
+		     "the others took %" PRIu64 " ms, the first slow one %" PRIu64, others_ns / MS,
+		     slow_ns / MS);
+}
+
+Test(convoy_crowd, eleven_that_are_far_slower_hold_no_other)
+{
+	struct crowd *c = play_crowd(12, 48 * MiB, "/top5", 2 * SECOND);
+
+	judge_slow(c, 33);
+	close_crowd(c);
+}
+
+/* There are five. Each of the slow ones has one until the others have waited for it in vain. */
+Test(convoy_crowd, more_than_there_are_buffers_hold_no_other_for_ever)
+{
+	struct crowd *c = play_crowd(12, 16 * MiB, "/top5", 2 * SECOND);
+
+	judge_slow(c, 80);
 	close_crowd(c);
 }

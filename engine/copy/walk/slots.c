@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "engine/copy/walk/slots.h"
+
+#include <stdint.h>
+
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
+#include "engine/core/clock.h"
+#include "engine/core/convoy.h"
+#include "engine/core/copied.h"
+#include "engine/core/disk.h"
+#include "engine/core/job.h"
+#include "io/base.h"
+#include "io/buf.h"
+
+/* A disk's next run needs so many times as many bytes free as it holds. So one that holds most of
+ * them leaves room for others, and few disks still keep all busy: of 16 buffers two take nine.
+ * Equal parts were rejected: of two hundred disks most only wait for others, and the few that read
+ * need more than the two hundredth part. */
+#define FREE_PER_HELD 2
+
+/* A disk that copies alone leaves so many of them, and no more than this part: one that begins
+ * later would wait for its device. */
+#define LEFT_MAX  2
+#define LEFT_PART 8
+
+/* This part of them is for jobs that others have not waited for in vain (convoy.h): as many slow
+ * ones as there are buffers would hold all. But each may have a run there for an eighth of the
+ * time, or one that has stalled could not come on again where all buffers are busy. */
+#define SPARED_PART 4
+#define SPARED_REST 8
+
+/* It wants buffers. */
+static bool copies(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	return disk->guests.runs_on_read.n ||
+	       ((job->step == JOB_COPYING || job->step == JOB_VERIFYING) && !job->fault.error &&
+		!job->aborted && !job->paused);
+}
+
+void slots_look(struct bpull_engine *engine)
+{
+	engine->n_copying = engine->n_in_time = 0;
+	for (const struct bpull_disk *disk = engine->disks; disk; disk = disk->next) {
+		bool wants = copies(disk);
+
+		engine->n_copying += wants;
+		engine->n_in_time += wants && !convoy_is_parted(&disk->walk->company.member);
+	}
+}
+
+static uint64_t len_of_runs(const struct buf_pool *bufs, const struct run_list *runs)
+{
+	uint64_t len = 0;
+
+	for (const struct copy_run *p = runs->first; p; p = p->next)
+		len += p->buf ? buf_len(bufs, p->buf) : 0;
+	return len;
+}
+
+static uint64_t held_len(const struct bpull_disk *disk)
+{
+	const struct buf_pool *bufs = disk->engine->bufs;
+
+	return len_of_runs(bufs, &disk->walk->runs) +
+	       len_of_runs(bufs, &disk->guests.runs_on_read) +
+	       (disk->verify ? disk->verify->n_reading * buf_slot_len(bufs) : 0);
+}
+
+/* What is free now is for those that are in time. */
+static bool is_spared(const struct bpull_disk *disk, uint64_t held)
+{
+	const struct buf_pool *bufs = disk->engine->bufs;
+	const struct walk_company *company = &disk->walk->company;
+
+	if (!convoy_is_parted(&company->member) || !disk->engine->n_in_time ||
+	    buf_n_free(bufs) > buf_n_slots(bufs) / SPARED_PART)
+		return false;
+	return held ||
+	       engine_now_ns() - company->ended_ns < SPARED_REST * company->member.runs.last_ns;
+}
+
+bool slots_may_take(const struct bpull_disk *disk)
+{
+	const struct buf_pool *bufs = disk->engine->bufs;
+	uint64_t n_free = buf_n_free(bufs), held;
+
+	if (disk->engine->n_copying < 2)
+		return n_free > MIN(buf_n_slots(bufs) / LEFT_PART, (size_t)LEFT_MAX);
+	if (!n_free)
+		return false;
+	held = held_len(disk);
+	return held * FREE_PER_HELD <= n_free * buf_slot_len(bufs) && !is_spared(disk, held);
+}
