@@ -25,13 +25,13 @@ OPENING = MIB + 64 * 1024
 CHECK = 384 * 1024
 
 
-def base(d, fmt):
+def base(d, fmt, size):
     """Noise of 16 letters, which takes time to unpack, and what packs well: (what is served, its disk)."""
     flat = f'{d}/flat.raw'
     with open(flat, 'wb') as file:
-        for _ in range(SIZE // MIB):
+        for _ in range(size // MIB):
             file.write(os.urandom(MIB // 2).translate(LETTERS) + b'read it once. ' * (MIB // 28))
-        file.truncate(SIZE)
+        file.truncate(size)
     if fmt == 'raw':
         return flat, flat
     same(harness.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', '-c', flat, f'{d}/base.qcow2').rc, 0, 'convert')
@@ -39,14 +39,14 @@ def base(d, fmt):
 
 
 class Fan:
-    def __init__(self, d, fmt, n=N):
+    def __init__(self, d, fmt, n=N, size=SIZE):
         if 'libnbd' not in harness.run(harness.blockpull, '--version').out:
             raise harness.Skip('built without libnbd')
         self.d = d
-        self.path, self.flat = base(d, fmt)
+        self.path, self.flat = base(d, fmt, size)
         self.stats = f'{d}/stats'
         self.server = nbdkit(f'{d}/s', '-r', '--filter=stats', 'file', self.path, f'statsfile={self.stats}')
-        self.tops = [overlay(d, f'nbd+unix:///?socket={d}/s', fmt, SIZE, f'top{i}.qcow2') for i in range(n)]
+        self.tops = [overlay(d, f'nbd+unix:///?socket={d}/s', fmt, size, f'top{i}.qcow2') for i in range(n)]
 
     def words(self, *more):
         return ['pull', f'--allow-remote=nbd+unix:{self.d}', f'--jobs={len(self.tops)}', *more, *self.tops]
@@ -147,29 +147,54 @@ SLOW, FULL, ABORTED = 1, 3, 5  # overlays
 SLOW_RATE = int(float(os.environ.get('BB_SLOW_MIB', 16)) * MIB)
 
 
-def slow_space(d, top):
+def slow_space(d, top, rate=SLOW_RATE):
     """The overlay lies on a slow device now: (that device, its new name)."""
     for name in 'low', 'slow':
         os.mkdir(f'{d}/{name}')
     shutil.move(top, f'{d}/low/top.qcow2')
-    return fuse_rig.mount(fuse_rig.program('slowfs'), str(SLOW_RATE), '100', f'{d}/low', f'{d}/slow'), f'{d}/slow/top.qcow2'
+    return fuse_rig.mount(fuse_rig.program('slowfs'), str(rate), '100', f'{d}/low', f'{d}/slow'), f'{d}/slow/top.qcow2'
+
+
+def driver_path():
+    return os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'nbd_fan_driver')
+
+
+def times_of(result):
+    """When each ended, in ms: {index: ms}."""
+    return {int(line.split()[0]): int(line.split()[4]) for line in result.out.splitlines()}
+
+
+@case('of 64, one is written far more slowly: no other waits for it')
+def far_slower(d):
+    # The kernel's threads write one file at a time of those that share one of 64 buckets.
+    fan = Fan(d, 'raw', 64, 4 * MIB)
+    device, fan.tops[SLOW] = slow_space(d, fan.tops[SLOW], MIB // 2)
+    result = harness.run(driver_path(), f'nbd+unix:{d}', str(ABORTED), *fan.tops, timeout=600)
+    same(result.rc, 0, f'{result}')
+    times = times_of(result)
+    others_ms = max(ms for i, ms in times.items() if i != SLOW)
+    note(f'the slow one took {times[SLOW]} ms, the others {others_ms}')
+    check(harness.instrumented() or others_ms * 2 < times[SLOW], f'{times}')
+    fuse_rig.unmount(device, f'{d}/slow')
+    fan.tops[SLOW] = f'{d}/low/top.qcow2'
+    for top in fan.tops[:3]:
+        judge(top, fan.flat)
 
 
 @case('one is written slowly, one fails, one is aborted: the base is read once for the others', 'raw')
 @case('and one that is packed with zlib, too', 'qcow2')
 def in_trouble(d, fmt):
-    driver = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'nbd_fan_driver')
     behind, small = small_space(d)
     fan = Fan(d, fmt)
     device, fan.tops[SLOW] = slow_space(d, fan.tops[SLOW])
     full, fan.tops[FULL] = fan.tops[FULL], f'{small}/top.qcow2'
-    result = harness.run(*behind, full, driver, f'nbd+unix:{d}', str(ABORTED), *fan.tops, timeout=1200)
+    result = harness.run(*behind, full, driver_path(), f'nbd+unix:{d}', str(ABORTED), *fan.tops, timeout=1200)
     same(result.rc, 0, f'{result}')
     ends = {int(line.split()[0]): line.split()[1:] for line in result.out.splitlines()}
     statuses = {FULL: 'failed', ABORTED: 'canceled'}
     same({i: end[0] for i, end in ends.items()}, {i: statuses.get(i, 'completed') for i in range(len(fan.tops))}, 'the ends')
     source = {i: int(end[1]) for i, end in ends.items()}
-    times = {i: int(end[3]) for i, end in ends.items()}
+    times = times_of(result)
     others_ms = max(ms for i, ms in times.items() if i != SLOW)
     note(f'{len(ends)} jobs asked for {sum(source.values()) / SIZE:.3f} of the base, the slow one for {source[SLOW] / SIZE:.3f}; '
          f'it took {times[SLOW]} ms, the others {others_ms}')
