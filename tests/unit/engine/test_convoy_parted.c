@@ -30,25 +30,45 @@ Test(convoy_rules, one_that_only_wants_a_buffer_is_not_parted)
 	}
 }
 
-/* It has nothing to do in most of it: what it comes to next lies far ahead. */
-Test(convoy_rules, what_lies_between_the_slow_one_and_the_others_stays)
+/* They have nothing to do in most of it: what they come to next lies far ahead. */
+static void expect_gap_is_kept(bool is_group)
 {
 	struct convoys convoys = rig_new_convoys();
-	struct convoy_member m[3] = { 0 };
+	struct convoy_member m[3] = { 0 }, other = { 0 };
 	uint64_t now = 1000 * MS;
+	struct convoy_place begin;
 
 	rig_three(&convoys, m);
-	while (convoy_is_shared(&m[2]))
+	if (is_group) {
+		m[1].place = m[2].place;
+		m[1].is_held = false;
+	}
+	while (!convoy_is_parted(&m[2]))
 		now = convoy_look(&convoys, now, true);
-	m[0].place = m[1].place = rig_at(0, 5 * WINDOW);
+	cr_assert_eq(m[1].convoy == m[2].convoy, is_group);
+	/* Of another rate, it is no measure: its laps are its own. */
+	convoy_join(&convoys, &other, 7, MiB, LEN, &begin);
+	m[0].place = rig_at(0, 5 * WINDOW);
+	m[1].place = is_group ? m[1].place : m[0].place;
 	rig_keep(&convoys.kept, 4 * WINDOW, MiB);
 	convoy_look(&convoys, now, true);
 	cr_assert_not_null(kept_find(&convoys.kept, 7, 4 * WINDOW, 4 * WINDOW + MiB));
 	m[2].place = rig_at(0, 4 * WINDOW + MiB);
+	m[1].place = is_group ? m[2].place : m[1].place;
 	convoy_look(&convoys, now, true);
-	cr_assert_null(kept_find(&convoys.kept, 7, 4 * WINDOW, 4 * WINDOW + MiB),
-		       "it has passed it");
+	cr_assert_null(kept_find(&convoys.kept, 7, 4 * WINDOW, 4 * WINDOW + MiB), "they passed it");
 	for (unsigned i = 0; i < 3; i++)
 		convoy_leave(&convoys, &m[i]);
+	convoy_leave(&convoys, &other);
 	convoys_close(&convoys);
+}
+
+Test(convoy_rules, what_lies_between_the_slow_one_and_the_others_stays)
+{
+	expect_gap_is_kept(false);
+}
+
+Test(convoy_rules, and_between_several_slow_ones_and_the_others)
+{
+	expect_gap_is_kept(true);
 }
