@@ -24,7 +24,7 @@ static bool is_under_way(const struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 
 	return job->step == JOB_COPYING && disk->walk->rounds.n == 1 &&
-	       !walk_has_first(disk->walk) && !job->fault.error && !job->aborted && !job->paused;
+	       !walk_has_first(disk->walk) && job_goes_on(job);
 }
 
 static void tell_convoy(struct bpull_disk *disk)

@@ -130,4 +130,10 @@ struct job {
 	bool has_retried; /* unwinding: the commit that found no space had another try */
 };
 
+/* It is neither stopped nor paused, and is not to end. */
+static inline bool job_goes_on(const struct job *job)
+{
+	return !job->fault.error && !job->aborted && !job->paused;
+}
+
 #endif

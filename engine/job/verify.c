@@ -319,7 +319,7 @@ static bool may_read(const struct bpull_disk *disk)
 {
 	const struct verify *verify = disk->verify;
 
-	return !disk->job.fault.error && !disk->job.aborted && !disk->job.paused &&
+	return job_goes_on(&disk->job) &&
 	       verify->n_reading < (cursor_gives_way(disk) ? 1 : MAX_READING) &&
 	       slots_may_take(disk);
 }

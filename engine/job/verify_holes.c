@@ -115,7 +115,7 @@ static enum step stop_reading(struct hole_samples *h)
 
 static bool may_go_on(const struct bpull_disk *disk)
 {
-	return !disk->job.fault.error && !disk->job.aborted && !disk->job.paused;
+	return job_goes_on(&disk->job);
 }
 
 static enum step samples_step(struct op *op)

@@ -36,8 +36,7 @@ static bool copies(const struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 
 	return disk->guests.runs_on_read.n ||
-	       ((job->step == JOB_COPYING || job->step == JOB_VERIFYING) && !job->fault.error &&
-		!job->aborted && !job->paused);
+	       ((job->step == JOB_COPYING || job->step == JOB_VERIFYING) && job_goes_on(job));
 }
 
 void slots_look(struct bpull_engine *engine)

@@ -112,7 +112,7 @@ static bool could_go(const struct bpull_disk *disk)
 	 * in a false hole as zeros. */
 	if (verify_is_on(disk) && !disk->verify->holes.done)
 		return false;
-	if (job->fault.error || job->aborted || job->paused)
+	if (!job_goes_on(job))
 		return false;
 	if (job->step == JOB_PROVING)
 		return true;
