@@ -22,8 +22,8 @@ static bool is_for_writer(const struct io_req *req)
 }
 
 /* The writer's thread does the request; it starts with the first one. A file that is slow must not
- * hold up another one's writes: the ring does those meanwhile, and direct ones, which the kernel
- * begins without waiting: the thread would wait for the device with each. */
+ * hold up another one's writes: the ring or its workers do those meanwhile, and direct ones, which
+ * the kernel begins without waiting: the thread would wait for the device with each. */
 static bool claim_for_writer(struct uring *u, const struct io_req *req)
 {
 	if (req->kind != IO_WRITE || !is_for_writer(req) ||
