@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 
 #include "engine/core/convoy.h"
+#include "engine/core/convoy_kept.h"
 #include "engine/core/kept.h"
 
 struct convoys rig_new_convoys(void)
@@ -53,4 +54,11 @@ void rig_three(struct convoys *convoys, struct convoy_member m[3])
 	}
 	m[0].place = m[1].place = rig_at(0, WINDOW);
 	m[0].is_held = m[1].is_held = true;
+}
+
+void rig_end_three(struct convoys *convoys, struct convoy_member m[3])
+{
+	for (unsigned i = 0; i < 3; i++)
+		convoy_leave(convoys, &m[i]);
+	convoys_close(convoys);
 }

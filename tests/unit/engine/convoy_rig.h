@@ -21,6 +21,8 @@ extern const uint8_t rig_bytes[KEPT_MAX_LEN];
 
 /* The first two are at the window's end and wait for the third, whose runs take long. */
 void rig_three(struct convoys *convoys, struct convoy_member m[3]);
+/* They leave, and nothing else is left. */
+void rig_end_three(struct convoys *convoys, struct convoy_member m[3]);
 void rig_keep(struct kept_set *set, uint64_t guest_off, uint32_t len);
 
 #endif

@@ -24,9 +24,7 @@ Test(convoy_rules, one_that_only_wants_a_buffer_is_not_parted)
 			now = MIN(convoy_look(&convoys, now, true), now + 50 * MS);
 		cr_assert_eq(m[2].convoy, m[0].convoy);
 		cr_assert(slow ? convoy_is_parted(&m[1]) : m[1].convoy == m[0].convoy);
-		for (unsigned i = 0; i < 3; i++)
-			convoy_leave(&convoys, &m[i]);
-		convoys_close(&convoys);
+		rig_end_three(&convoys, m);
 	}
 }
 

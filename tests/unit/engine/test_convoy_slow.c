@@ -32,9 +32,7 @@ Test(convoy_rules, one_that_hangs_holds_the_others_for_ten_seconds)
 		}
 		cr_assert_eq(now, begun + 10000 * MS, "case %u: %u ms", why,
 			     (unsigned)((now - begun) / MS));
-		for (unsigned i = 0; i < 3; i++)
-			convoy_leave(&convoys, &m[i]);
-		convoys_close(&convoys);
+		rig_end_three(&convoys, m);
 	}
 }
 
@@ -82,9 +80,7 @@ Test(convoy_rules, the_slow_one_goes_alone)
 	rig_keep(&convoys.kept, 2 * MiB, MiB);
 	convoy_look(&convoys, now, true);
 	cr_assert(convoy_make_room(&convoys, 2 * WINDOW), "what only it needs holds the others");
-	for (unsigned i = 0; i < 3; i++)
-		convoy_leave(&convoys, &m[i]);
-	convoys_close(&convoys);
+	rig_end_three(&convoys, m);
 }
 
 /* Devices stall: one that was as fast as the others until now comes on. */
@@ -105,9 +101,7 @@ Test(convoy_rules, one_that_was_never_slow_is_waited_for_longer)
 			now = convoy_look(&convoys, now, true);
 		cr_assert(now >= 3800 * MS && now <= 4200 * MS, "after %u ms",
 			  (unsigned)(now / MS));
-		for (unsigned i = 0; i < 3; i++)
-			convoy_leave(&convoys, &m[i]);
-		convoys_close(&convoys);
+		rig_end_three(&convoys, m);
 	}
 }
 
@@ -121,9 +115,7 @@ Test(convoy_rules, a_long_time_between_two_looks_is_no_wait)
 	convoy_look(&convoys, 1000 * MS, true);
 	convoy_look(&convoys, 9000 * MS, true);
 	cr_assert(convoy_is_shared(&m[2]));
-	for (unsigned i = 0; i < 3; i++)
-		convoy_leave(&convoys, &m[i]);
-	convoys_close(&convoys);
+	rig_end_three(&convoys, m);
 }
 
 Test(convoy_rules, several_slow_ones_go_together)
@@ -142,9 +134,7 @@ Test(convoy_rules, several_slow_ones_go_together)
 	cr_assert_not(convoy_is_shared(&m[0]));
 	rig_join(&convoys, &late, rig_at(0, WINDOW)); /* with the faster */
 	convoy_leave(&convoys, &late);
-	for (unsigned i = 0; i < 3; i++)
-		convoy_leave(&convoys, &m[i]);
-	convoys_close(&convoys);
+	rig_end_three(&convoys, m);
 }
 
 static void goes_on(bool has_room, bool awaits_source, bool comes_on, bool others_are_slow)
@@ -162,9 +152,7 @@ static void goes_on(bool has_room, bool awaits_source, bool comes_on, bool other
 		convoy_look(&convoys, now, has_room);
 	}
 	cr_assert_eq(m[0].convoy->n, 3, "a member has left");
-	for (unsigned i = 0; i < 3; i++)
-		convoy_leave(&convoys, &m[i]);
-	convoys_close(&convoys);
+	rig_end_three(&convoys, m);
 }
 
 Test(convoy_rules, no_member_is_slow_that_waits_for_what_all_wait_for)
