@@ -3,7 +3,7 @@
  * A disk that becomes longer while each call fails in turn, and while the power is cut at each
  * operation: the image has the old length or the new one, the new one for good once its event
  * came, never after a resize that found no space, and zeros behind the old end. What is left can be
- * made longer again. Random orders are model/grow's.
+ * made longer again. Random orders are those of test_model.c, where a disk becomes longer.
  *
  *   GROW_SEED=first GROW_SEEDS=n   other chains, or one again
  */

@@ -123,19 +123,19 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 #define N_PLAYS_GROW    400
 #define N_PLAYS_SOURCES 300
 
-Test(model, guests_1)
+Test(model, guests_beside_jobs_read_what_they_wrote_1)
 {
 	play_seeds(0, 2, N_PLAYS, &(struct play){ 0 });
 }
 
-Test(model, guests_2)
+Test(model, guests_beside_jobs_read_what_they_wrote_2)
 {
 	play_seeds(1, 2, N_PLAYS, &(struct play){ 0 });
 }
 
 /* Events that stay where they are, while the next job is started: each comes, in order, and says
  * what the state did. */
-Test(model, late_events)
+Test(model, events_that_are_left_come_in_order)
 {
 	play_seeds(0, 1, N_PLAYS_LATE, &(struct play){ .late_events = true });
 	play_seeds(0, 1, N_PLAYS_LATE / 4, &(struct play){ .late_events = true, .faults = true });
@@ -147,23 +147,23 @@ Test(model, late_events)
 }
 
 /* Images at the borders of their formats: with guests, cuts, and disks that are full. */
-Test(model, shapes)
+Test(model, images_at_the_borders_of_formats_read_right)
 {
 	play_seeds(0, 1, N_PLAYS_SHAPES, &(struct play){ .shapes = true });
 }
 
-Test(model, shapes_cuts)
+Test(model, a_cut_spoils_no_image_at_the_borders)
 {
 	play_seeds(0, 1, N_PLAYS_SHAPES / 6, &(struct play){ .shapes = true, .cuts = true });
 }
 
-Test(model, shapes_space)
+Test(model, a_full_disk_spoils_no_image_at_the_borders)
 {
 	play_seeds(0, 1, N_PLAYS_SHAPES / 4, &(struct play){ .shapes = true, .space = true });
 }
 
 /* The type of compression changes beside the guest, for good or until a commit finds room. */
-Test(model, types)
+Test(model, the_compression_type_changes_beside_a_guest)
 {
 	play_seeds(0, 1, N_PLAYS_TYPES, &(struct play){ .types = true });
 	if (sim_pull_env("MODEL_SEED", 0))
@@ -175,23 +175,23 @@ Test(model, types)
 		cr_assert_gt(play_met.types_refused, 10);
 }
 
-Test(model, types_space)
+Test(model, a_full_disk_spoils_no_change_of_type)
 {
 	play_seeds(0, 1, N_PLAYS_TYPES * 3 / 2, &(struct play){ .types = true, .space = true });
 }
 
-Test(model, types_faults)
+Test(model, a_request_that_fails_spoils_no_change_of_type)
 {
 	play_seeds(0, 1, N_PLAYS_TYPES / 2, &(struct play){ .types = true, .faults = true });
 }
 
-Test(model, types_cuts)
+Test(model, a_cut_spoils_no_change_of_type)
 {
 	play_seeds(0, 1, N_PLAYS_TYPES / 4, &(struct play){ .types = true, .cuts = true });
 }
 
 /* The disk becomes longer beside its guest, and between jobs. */
-Test(model, grow)
+Test(model, a_disk_becomes_longer_beside_its_guest)
 {
 	play_seeds(0, 1, N_PLAYS_GROW, &(struct play){ .grows = true });
 	if (sim_pull_env("MODEL_SEED", 0))
@@ -203,7 +203,7 @@ Test(model, grow)
 	cr_assert_gt(play_met.grow_busy, EFFORT(100));
 }
 
-Test(model, grow_cuts)
+Test(model, a_cut_leaves_a_longer_disk_one_of_two_lengths)
 {
 	play_seeds(0, 1, N_PLAYS_GROW, &(struct play){ .grows = true, .cuts = true });
 	if (sim_pull_env("MODEL_SEED", 0))
@@ -212,7 +212,7 @@ Test(model, grow_cuts)
 	cr_assert_gt(play_met.grow_cuts, EFFORT(100));
 }
 
-Test(model, grow_faults)
+Test(model, a_disk_that_fails_to_become_longer_loses_nothing)
 {
 	play_seeds(0, 1, N_PLAYS_GROW, &(struct play){ .grows = true, .faults = true });
 	if (sim_pull_env("MODEL_SEED", 0))
@@ -220,7 +220,7 @@ Test(model, grow_faults)
 	cr_assert_gt(play_met.grow_failed, EFFORT(30));
 }
 
-Test(model, grow_space)
+Test(model, a_disk_without_room_to_become_longer_loses_nothing)
 {
 	play_seeds(0, 1, N_PLAYS_GROW, &(struct play){ .grows = true, .space = true });
 	if (sim_pull_env("MODEL_SEED", 0))
@@ -230,12 +230,12 @@ Test(model, grow_space)
 
 /* The lower files are bases that the program supplies: they answer late and in any order, are away
  * for a time, fail, lie where digests are expected, and come back as another one. */
-Test(model, sources)
+Test(model, sources_may_answer_late_and_in_any_order)
 {
 	play_seeds(0, 1, N_PLAYS_SOURCES, &(struct play){ .sources = PLAY_SOURCES });
 }
 
-Test(model, sources_away)
+Test(model, a_job_waits_for_a_source_that_is_away)
 {
 	play_seeds(0, 1, N_PLAYS_SOURCES * 2,
 		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_LEAVE });
@@ -248,7 +248,7 @@ Test(model, sources_away)
 	cr_assert_gt(play_met.not_opened, EFFORT(20));
 }
 
-Test(model, sources_fail)
+Test(model, a_source_that_fails_or_lies_spoils_nothing)
 {
 	play_seeds(0, 1, N_PLAYS_SOURCES,
 		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_FAIL });
@@ -256,7 +256,7 @@ Test(model, sources_fail)
 		cr_assert_gt(play_met.failed, EFFORT(30));
 }
 
-Test(model, sources_change)
+Test(model, an_image_of_two_sources_is_marked)
 {
 	play_seeds(0, 1, N_PLAYS_SOURCES * 3,
 		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_CHANGE |
@@ -269,14 +269,14 @@ Test(model, sources_change)
 	cr_assert_gt(play_met.marked, EFFORT(10));
 }
 
-Test(model, sources_cuts)
+Test(model, a_cut_beside_a_source_loses_nothing_flushed)
 {
 	play_seeds(0, 1, N_PLAYS_SOURCES / 2,
 		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_LEAVE | PLAY_SOURCES_FAIL,
 				   .cuts = true });
 }
 
-Test(model, sources_faults)
+Test(model, a_request_that_fails_beside_a_source_spoils_no_other)
 {
 	play_seeds(0, 1, N_PLAYS_SOURCES,
 		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_LEAVE, .faults = true });
@@ -303,18 +303,18 @@ Test(model, the_same_seed_is_the_same_play)
 }
 
 /* The same with the power gone at random moments. */
-Test(model, cuts_1)
+Test(model, a_power_cut_loses_nothing_that_was_flushed_1)
 {
 	play_seeds(0, 2, N_PLAYS_CUT, &(struct play){ .cuts = true });
 }
 
-Test(model, cuts_2)
+Test(model, a_power_cut_loses_nothing_that_was_flushed_2)
 {
 	play_seeds(1, 2, N_PLAYS_CUT, &(struct play){ .cuts = true });
 }
 
 /* Reads, writes and barriers that fail, disks that are full. */
-Test(model, faults)
+Test(model, a_request_that_fails_spoils_no_other)
 {
 	play_seeds(0, 1, N_PLAYS_CUT, &(struct play){ .faults = true });
 	if (sim_pull_env("MODEL_SEED", 0))
@@ -328,7 +328,7 @@ Test(model, faults)
 
 /* A disk that is full and has room again, beside jobs that fail of it or wait: in every commit, the
  * one that detaches too. Nothing was written wrongly, so nothing is given up. */
-Test(model, space)
+Test(model, a_disk_without_room_is_not_given_up)
 {
 	play_seeds(0, 1, N_PLAYS_SPACE, &(struct play){ .space = true });
 	if (sim_pull_env("MODEL_SEED", 0))
@@ -350,7 +350,7 @@ static void replay(uint64_t seed, const struct play *how)
 
 /* Others write to a backing file while a job reads it, in any of its states: it must not say that
  * it is done, and keep the link. */
-Test(model, base_changes)
+Test(model, a_job_whose_base_changed_keeps_the_link)
 {
 	play_seeds(0, 1, N_PLAYS_BASE, &(struct play){ .base_changes = true });
 	if (sim_pull_env("MODEL_SEED", 0))
