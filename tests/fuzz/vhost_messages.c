@@ -83,7 +83,7 @@ static void serve(struct vhost_session *s, struct vhost_queue *q)
 	struct blk_request r;
 	uint16_t head;
 
-	for (unsigned n = 0; n < 64 && vhost_queue_runs(s, q); n++) {
+	for (unsigned n = 0; n < 64 && vhost_queue_make_ready(s, q); n++) {
 		bool is_again = q->n_again && vhost_queue_take_again(q, &head);
 
 		if (!is_again && vhost_queue_take(q, &head) != 1)

@@ -94,7 +94,7 @@ static void serve_tell_trace(void)
 {
 	char why[TRACE_WHY_CAP];
 
-	if (record_complaint(&record, why))
+	if (record_take_complaint(&record, why))
 		nbdkit_error("warning: %s; the next try follows", why);
 }
 

@@ -20,8 +20,8 @@
 
 #define LATE_TEXT_CAP 4352 /* a path, and what is said of it */
 
-/* False: there is nothing new to say. */
-static bool late_sentence(struct pull_image *image, char *out, size_t out_len)
+/* What is new of the image, which counts as said from here on. False: nothing is. */
+static bool late_take_sentence(struct pull_image *image, char *out, size_t out_len)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };
 	char needed[SIZE_TEXT_CAP], time[DURATION_TEXT_CAP];
@@ -56,7 +56,7 @@ void late_say(const struct pull_options *options, struct pull_image *images, uns
 		return;
 	for (unsigned i = 0; i < n; i++) {
 		if (images[i].state != PULL_RUNNING ||
-		    !late_sentence(&images[i], text, sizeof(text)))
+		    !late_take_sentence(&images[i], text, sizeof(text)))
 			continue;
 		progress_clear(progress);
 		say_note("%s", text);

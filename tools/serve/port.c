@@ -305,7 +305,7 @@ bool port_take_requests(struct port *port)
 	for (unsigned i = 0; i < port->geometry.n_queues; i++) {
 		struct vhost_queue *q = &port->session.queues[i];
 
-		if (q->is_started && vhost_queue_runs(&port->session, q))
+		if (q->is_started && vhost_queue_make_ready(&port->session, q))
 			any |= port_take_from(port, q);
 	}
 	port->has_taken |= any;
@@ -316,7 +316,7 @@ bool port_must_hold(struct port *port, const struct vhost_message *message)
 {
 	struct vhost_queue *q = vhost_session_stops(&port->session, message);
 
-	return port->is_inactive && q && vhost_queue_owes(q);
+	return port->is_inactive && q && vhost_queue_find_owed(q);
 }
 
 bool port_wants_disk(const struct port *port)

@@ -46,7 +46,7 @@ bool port_listen(struct port *port)
 	for (unsigned i = 0; i < port->geometry.n_queues; i++) {
 		struct vhost_queue *q = &port->session.queues[i];
 
-		if (q->is_started && vhost_queue_runs(&port->session, q))
+		if (q->is_started && vhost_queue_make_ready(&port->session, q))
 			any |= vring_listen(&q->ring);
 		else if (q->is_broken)
 			say_broken(port, i);
@@ -61,7 +61,7 @@ void port_ignore(struct port *port)
 	for (unsigned i = 0; i < port->geometry.n_queues; i++) {
 		struct vhost_queue *q = &port->session.queues[i];
 
-		if (q->is_started && vhost_queue_runs(&port->session, q))
+		if (q->is_started && vhost_queue_make_ready(&port->session, q))
 			vring_ignore(&q->ring);
 	}
 }

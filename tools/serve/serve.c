@@ -132,9 +132,9 @@ static void serve_look(struct serve *s, int timeout_ms)
 	}
 }
 
-/* The thread that writes the guest's bytes may have no core but ours. It gets the core once, so
- * that more requests have ended when the guest is told. True: there is work. */
-static bool serve_lets_end(struct serve *s, uint64_t began)
+/* The kernel's thread that writes the guest's bytes may have no core but ours. It gets the core
+ * once, so that more requests have ended when the guest is told. True: there is work. */
+static bool serve_yield_core(struct serve *s, uint64_t began)
 {
 	if (!s->port.n_in_flight)
 		return false;
@@ -150,7 +150,7 @@ static void serve_idle(struct serve *s)
 
 	if (!spin_take_look(&s->spin))
 		until = began;
-	if (until > began && serve_lets_end(s, began))
+	if (until > began && serve_yield_core(s, began))
 		return;
 	port_tell(&s->port);
 	while (now < until) {

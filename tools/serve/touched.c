@@ -16,7 +16,7 @@ void touched_tell(struct port *port)
 {
 	char why[TRACE_WHY_CAP];
 
-	if (record_complaint(&port->record, why))
+	if (record_take_complaint(&port->record, why))
 		say_note("warning: %s; the next try follows", why);
 }
 

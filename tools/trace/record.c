@@ -144,7 +144,7 @@ static void record_complain(const struct record *record, int rc, char why[TRACE_
 		 record->file.path, strerror(-rc));
 }
 
-bool record_complaint(struct record *record, char why[TRACE_WHY_CAP])
+bool record_take_complaint(struct record *record, char why[TRACE_WHY_CAP])
 {
 	bool is_new;
 

@@ -35,9 +35,9 @@ int record_begin(struct record *record, uint64_t disk_len, uint64_t keep_ns);
 #define RECORD_KEEP_NS UINT64_C(10000000000)
 /* Some client has gone: what is new is written soon. Any thread; never waits for a device. */
 void record_keep(struct record *record);
-/* A sentence, once, where what was touched could not be written: that is tried again. Any
- * thread. */
-bool record_complaint(struct record *record, char why[TRACE_WHY_CAP]);
+/* True: what was touched could not be written, `why` says so, and it was not told yet; it counts as
+ * told from here on. Writing is tried again. Any thread. */
+bool record_take_complaint(struct record *record, char why[TRACE_WHY_CAP]);
 /* Writes what was touched, if anything was: else the file is left as it is. No thread touches any
  * more. 0, or -errno with a sentence. */
 int record_end(struct record *record, char why[TRACE_WHY_CAP]);

@@ -108,7 +108,7 @@ bool vhost_queue_any_started(const struct vhost_session *s)
 	return false;
 }
 
-bool vhost_queue_runs(struct vhost_session *s, struct vhost_queue *q)
+bool vhost_queue_make_ready(struct vhost_session *s, struct vhost_queue *q)
 {
 	if (!vhost_queue_is_up(s, q))
 		return false;
@@ -117,7 +117,7 @@ bool vhost_queue_runs(struct vhost_session *s, struct vhost_queue *q)
 	return !q->is_broken;
 }
 
-bool vhost_queue_owes(struct vhost_queue *q)
+bool vhost_queue_find_owed(struct vhost_queue *q)
 {
 	if (!q->is_started || q->is_broken || !q->ring.desc || !q->inflight.queue)
 		return false;

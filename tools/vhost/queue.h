@@ -11,12 +11,12 @@
 void vhost_queue_place(struct vhost_session *session, struct vhost_queue *queue);
 /* It would run if it were looked at. Nothing is touched. */
 bool vhost_queue_is_up(const struct vhost_session *session, const struct vhost_queue *queue);
-/* Requests may be taken from it. The first time since its start the ring is looked at. */
-bool vhost_queue_runs(struct vhost_session *session, struct vhost_queue *queue);
-/* There are requests that the last process left, and that are not begun again yet. The ring may
- * not be stopped before they are done: only the in-flight region knows of them. Also of one that
- * is not enabled. Prepares the ring as vhost_queue_runs() does. */
-bool vhost_queue_owes(struct vhost_queue *queue);
+/* Looks at the ring, if that was not done since its start. True: requests may be taken from it. */
+bool vhost_queue_make_ready(struct vhost_session *session, struct vhost_queue *queue);
+/* Looks at the ring as vhost_queue_make_ready() does, also at one that is not enabled. True: there
+ * are requests that the last process left, and that are not begun again yet. The ring may not be
+ * stopped before they are done: only the in-flight region knows of them. */
+bool vhost_queue_find_owed(struct vhost_queue *queue);
 /* The next request: 1; 0: there is none; -errno: the ring is broken now. */
 int vhost_queue_take(struct vhost_queue *queue, uint16_t *head);
 /* The next one that the last process left: false: there is none. */

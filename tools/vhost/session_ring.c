@@ -78,7 +78,7 @@ static const char *ring_get_base(struct vhost_session *s, struct vhost_call *cal
 	if (!q)
 		return NO_QUEUE;
 	was_started = q->is_started;
-	vhost_queue_owes(q); /* is prepared, so that draining begins what is left of it */
+	vhost_queue_find_owed(q); /* looks at the ring, so that draining begins what is owed */
 	s->ops->drain(s->opaque, q);
 	vhost_queue_stop(s, q);
 	if (was_started && !vhost_queue_any_started(s))

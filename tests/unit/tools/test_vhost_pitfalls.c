@@ -241,15 +241,15 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_known_at_the_stop_of_a_ring_that_
 	vhost_start_inflight(&rig);
 	cr_assert(rig_enable(&rig, false));
 	cr_assert_eq(vhost_session_stops(&rig.session, &stop), rig_queue(&rig));
-	cr_assert(vhost_queue_owes(rig_queue(&rig)), "6 is owed");
+	cr_assert(vhost_queue_find_owed(rig_queue(&rig)), "6 is owed");
 	cr_assert_eq(rig_take_again(&rig), 6);
-	cr_assert_not(vhost_queue_owes(rig_queue(&rig)));
+	cr_assert_not(vhost_queue_find_owed(rig_queue(&rig)));
 	rig_die(&rig);
 	vhost_start_inflight(&rig);
 	cr_assert(rig_enable(&rig, false));
 	cr_assert(rig_say_state(&rig, VHOST_GET_VRING_BASE, 0, 0));
 	cr_assert_eq(rig.answer.payload.state.num, 2, "the ring goes on behind both");
-	cr_assert_not(vhost_queue_owes(rig_queue(&rig)), "it is stopped");
+	cr_assert_not(vhost_queue_find_owed(rig_queue(&rig)), "it is stopped");
 	rig_close(&rig);
 }
 

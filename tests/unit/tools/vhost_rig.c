@@ -206,7 +206,7 @@ int rig_take(struct rig *rig)
 {
 	uint16_t head;
 
-	if (!vhost_queue_runs(&rig->session, rig_queue(rig)))
+	if (!vhost_queue_make_ready(&rig->session, rig_queue(rig)))
 		return -1;
 	return vhost_queue_take(rig_queue(rig), &head) == 1 ? head : -1;
 }
@@ -215,7 +215,7 @@ int rig_take_again(struct rig *rig)
 {
 	uint16_t head;
 
-	if (!vhost_queue_runs(&rig->session, rig_queue(rig)))
+	if (!vhost_queue_make_ready(&rig->session, rig_queue(rig)))
 		return -1;
 	return vhost_queue_take_again(rig_queue(rig), &head) ? head : -1;
 }
