@@ -6,10 +6,8 @@
  * drawing, ten times a second at most, so no SIGWINCH handler is needed. The
  * last column stays empty: writing there makes some terminals wrap.
  *
- * The rate is of bytes moved. The ETA is the smaller of two bounds, as neither
- * holds alone: guest bytes walked knows the holes between data, but a pull that
- * goes on after a stop rushes through what it copied before; bytes still to be
- * read knows those, but not the holes ahead.
+ * The rate is of bytes moved. Both it and the ETA are made of sliding means; what
+ * a control socket tells is made of longer ones, by words/job_json.c.
  */
 #include "tools/pull/progress.h"
 
@@ -153,14 +151,8 @@ void progress_sample(struct progress *progress, const struct progress_now *now)
 /* Seconds until the end; negative: not known. */
 static double progress_seconds_left(const struct progress *progress, const struct progress_now *now)
 {
-	double by_walk = -1, by_work = -1;
-	if (progress->walked.rate >= 1)
-		by_walk = (now->end - now->cur) / progress->walked.rate;
-	if (progress->worked.rate >= 1)
-		by_work = now->left / progress->worked.rate;
-	if (by_walk < 0 || by_work < 0)
-		return by_walk < 0 ? by_work : by_walk;
-	return by_walk < by_work ? by_walk : by_work;
+	return job_seconds_by_bounds(now->end - now->cur, progress->walked.rate, now->left,
+				     progress->worked.rate);
 }
 
 static void progress_eta(double seconds, char out[PROGRESS_FACT_CAP])

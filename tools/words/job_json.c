@@ -4,10 +4,11 @@
  * socket is asked now and then, and a sliding mean would need a clock that
  * ticks all the time.
  *
- * The time left is the smaller of two bounds, as neither holds alone: guest
- * bytes walked knows the holes between data, but a pull that goes on after a
- * stop rushes through what it copied before; bytes still to be read knows
- * those, but not the holes ahead.
+ * The time left is what the library says. Where it says none, it is the smaller of
+ * two bounds, of which neither is good alone. The bytes that the walk has still to
+ * pass know the holes between data, but a pull that goes on after a stop rushes
+ * through what it copied before. The bytes that are still to be read know that,
+ * but not the holes ahead.
  */
 #include "tools/words/job_json.h"
 
@@ -46,6 +47,16 @@ static double rate_since(const struct bpull_job_info *info, const struct job_sin
 	return ns < NEEDED_NS ? -1 : job_json_mean(now.moved, since->moved, ns);
 }
 
+double job_seconds_by_bounds(uint64_t to_walk, double walked, uint64_t to_work, double worked)
+{
+	double by_walk = walked >= 1 ? to_walk / walked : -1;
+	double by_work = worked >= 1 ? to_work / worked : -1;
+
+	if (by_walk < 0 || by_work < 0)
+		return by_walk < 0 ? by_work : by_walk;
+	return by_walk < by_work ? by_walk : by_work;
+}
+
 /* Seconds until the job is through, at the speed it had since then; negative: not known. */
 static double seconds_left(const struct bpull_job_info *info, const struct job_since *since)
 {
@@ -53,7 +64,6 @@ static double seconds_left(const struct bpull_job_info *info, const struct job_s
 	uint64_t ns = now.elapsed_ns - since->elapsed_ns;
 	uint64_t settled = now.worked + info->present_bytes + info->skipped_bytes;
 	uint64_t left = info->end > settled ? info->end - settled : 0;
-	double walked, worked, by_walk = -1, by_work = -1;
 
 	if (info->state == BPULL_JOB_CONCLUDED)
 		return 0;
@@ -61,15 +71,9 @@ static double seconds_left(const struct bpull_job_info *info, const struct job_s
 		return info->left_ns / 1e9;
 	if (info->state == BPULL_JOB_PAUSED || info->state == BPULL_JOB_WAITING || ns < NEEDED_NS)
 		return -1;
-	walked = job_json_mean(now.walked, since->walked, ns);
-	worked = job_json_mean(now.worked, since->worked, ns);
-	if (walked >= 1)
-		by_walk = (info->end - info->cur) / walked;
-	if (worked >= 1)
-		by_work = left / worked;
-	if (by_walk < 0 || by_work < 0)
-		return by_walk < 0 ? by_work : by_walk;
-	return by_walk < by_work ? by_walk : by_work;
+	return job_seconds_by_bounds(info->end - info->cur,
+				     job_json_mean(now.walked, since->walked, ns), left,
+				     job_json_mean(now.worked, since->worked, ns));
 }
 
 const char *job_state_word(enum bpull_job_state state)

@@ -20,6 +20,10 @@ struct job_since {
 /* The moment that these numbers are of. */
 struct job_since job_since(const struct bpull_job_info *info);
 
+/* Seconds until a job is through that has still to pass to_walk bytes of the disk and to read at
+ * most to_work, at these rates in bytes a second; negative: no rate is known. */
+double job_seconds_by_bounds(uint64_t to_walk, double walked, uint64_t to_work, double worked);
+
 /* "running", ... as bpull_job_state has them. Static. */
 const char *job_state_word(enum bpull_job_state state);
 /* "completed", "failed", "canceled". Static. */
