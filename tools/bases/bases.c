@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Between the options and libblockpull-nbd: opens it with what the options said, adds what is
+ * expected of a base (expect.c) to what it finds, and remembers of each server the state that was
+ * told last. Built without libnbd, the first half of this file stands in for the second.
+ */
 #include "tools/bases/bases.h"
 
 #include <errno.h>

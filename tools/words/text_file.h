@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Does the regular file begin with `magic`? 1: yes, or it holds nothing. 0: no. -errno: it can't be
+/* 1: the regular file begins with `magic`, or holds nothing. 0: neither. -errno: it can't be
  * opened. */
 int text_file_begins(const char *path, const char *magic);
 /* Looks at what has this name. 0: nothing that can be seen. 1: a regular file that begins with
