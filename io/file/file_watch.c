@@ -24,21 +24,16 @@
 #include "io/file/file_watch.h"
 
 #include <errno.h>
-#include <linux/magic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "io/base.h"
-
-#ifndef ZFS_SUPER_MAGIC
-#define ZFS_SUPER_MAGIC 0x2fc12fc1
-#endif
+#include "io/file/file_system.h"
 
 /* Notes alike, one behind the other, become one: opening stands between two that are closed. */
 #define WATCH_MASK (IN_MODIFY | IN_ATTRIB | IN_OPEN | IN_CLOSE_WRITE)
@@ -155,22 +150,6 @@ static struct file_notes notes_of(const struct watched_file *file)
 
 /* ---- begin and end ---- */
 
-/* Only where all that writes to the file does so through this kernel. */
-static bool is_local(int fd)
-{
-	static const uint32_t known[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,  BTRFS_SUPER_MAGIC,
-					  TMPFS_MAGIC,      F2FS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
-					  ZFS_SUPER_MAGIC };
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(known); i++)
-		if ((uint32_t)fs.f_type == known[i])
-			return true;
-	return false;
-}
-
 /* The kernel's watch for what fd has open, or -1. The name may be another file's by now. */
 static int add_watch(struct file_watch *watch, int fd)
 {
@@ -224,7 +203,7 @@ void file_watch_begin(struct watched_file *file, struct file_watch *watch, int f
 	struct watched_inode *inode;
 
 	*file = (struct watched_file){ 0 };
-	if (!watch || !is_local(fd))
+	if (!watch || !file_system_of(fd)->is_local)
 		return;
 	pthread_mutex_lock(&watch->lock);
 	inode = hold_inode(watch, fd);

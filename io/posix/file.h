@@ -20,6 +20,7 @@
 #include "io/file/lock.h"
 
 struct file_open;
+struct file_system;
 struct path_policy;
 
 struct posix_size {
@@ -28,7 +29,8 @@ struct posix_size {
 };
 
 struct posix_file {
-	struct file file; /* first: the ops cast back */
+	struct file file;             /* first: the ops cast back */
+	const struct file_system *fs; /* that it lies on */
 	/* What SEEK_DATA and SEEK_HOLE said last: [extent_off, extent_end), empty at first. Kept
 	 * for read-only files; a write would turn a hole into data behind our back. */
 	uint64_t extent_off, extent_end;
@@ -52,15 +54,6 @@ int posix_holes_status(struct file *file, uint64_t off, struct file_status *out)
 /* Sets what the opened file believes of its holes: file_judge_holes(). Devices have none to tell
  * of. */
 void posix_holes_judge(struct posix_file *pf, enum file_holes want);
-/* A file system that has no device, and keeps bytes in memory alone. */
-bool posix_in_memory(int fd);
-/* A file system whose buffered writes the kernel hands to a thread (the ext family). */
-bool posix_writes_wait(int fd);
-/* They wait for each other as well: the kernel begins none without a thread of its own, or may do
- * so. */
-bool posix_writes_in_turn(int fd);
-/* False where the file system is none of those that can share blocks: a try would be wasted. */
-bool posix_may_clone(int fd);
 
 /* As an opener's open(). */
 int posix_open(const struct file_open *how, struct file **out, struct err *err);

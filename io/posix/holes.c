@@ -9,8 +9,8 @@
  * virtiofs, NFS, 9p, CIFS) pass on what a server says, and servers were seen to
  * call data a hole; so was ZFS, of data not yet written out. A list of liars is
  * never complete, so this is a list of those whose driver, in this kernel, owns
- * the extents that it tells of: posix_holes_types. (eCryptfs shows the type of what lies
- * beneath it, and calls all of a file data.) A block device has no holes to tell of.
+ * the extents that it tells of: file_system.knows_holes. (eCryptfs shows the type of what
+ * lies beneath it, and calls all of a file data.) A block device has no holes to tell of.
  *
  * OVERLAYFS, which is every container, hands SEEK_DATA to the file beneath,
  * whatever that lies on. statx() and FIEMAP go to that file, too, and there tell drivers
@@ -36,24 +36,14 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "io/file/file_holes.h"
+#include "io/file/file_system.h"
 #include "io/libc.h"
 #include "io/posix/file.h"
 
-#define OVERLAYFS_TYPE 0x794c7630
-#define EXT_TYPE       0xef53 /* ext2, ext3, ext4 */
-#define XFS_TYPE       0x58465342
-#define BTRFS_TYPE     0x9123683e
-#define TMPFS_TYPE     0x01021994
-#define RAMFS_TYPE     0x858458f6
 #define FIEMAP_EXTENTS 16 /* that one FIEMAP returns */
-
-static const uint32_t honest_types[] = {
-	EXT_TYPE, XFS_TYPE, BTRFS_TYPE, TMPFS_TYPE, RAMFS_TYPE, /* which calls all of it data */
-};
 
 /* What lies below an overlayfs owns its inodes and its extents. */
 static bool is_sound_below(int fd)
@@ -70,8 +60,7 @@ static bool is_sound_below(int fd)
 void posix_holes_judge(struct posix_file *pf, enum file_holes want)
 {
 	struct file *file = &pf->file;
-	struct statfs fs;
-	bool known = false;
+	bool known = pf->fs->knows_holes;
 	struct stat st;
 	off_t hole;
 
@@ -79,12 +68,8 @@ void posix_holes_judge(struct posix_file *pf, enum file_holes want)
 		file_judge_holes(file, FILE_HOLES_READ, false, false);
 		return;
 	}
-	if (!fstatfs(file->fd, &fs)) {
-		for (size_t i = 0; i < ARRAY_LEN(honest_types); i++)
-			known |= (uint32_t)fs.f_type == honest_types[i];
-		if ((uint32_t)fs.f_type == OVERLAYFS_TYPE)
-			known = pf->confirm_holes = is_sound_below(file->fd);
-	}
+	if (pf->fs->is_overlay)
+		known = pf->confirm_holes = is_sound_below(file->fd);
 	/* Where all is called data there is nothing to be gained. */
 	hole = known ? -1 : lseek(file->fd, 0, SEEK_HOLE);
 	file_judge_holes(file, want, known,
@@ -116,47 +101,6 @@ static bool fiemap_confirms(int fd, uint64_t off, uint64_t end)
 			return true;
 	}
 	return true;
-}
-
-bool posix_in_memory(int fd)
-{
-	struct statfs fs;
-
-	return !fstatfs(fd, &fs) &&
-	       ((uint32_t)fs.f_type == TMPFS_TYPE || (uint32_t)fs.f_type == RAMFS_TYPE);
-}
-
-bool posix_writes_wait(int fd)
-{
-	struct statfs fs;
-
-	return !fstatfs(fd, &fs) && (uint32_t)fs.f_type == EXT_TYPE;
-}
-
-bool posix_writes_in_turn(int fd)
-{
-	struct statfs fs;
-
-	return fstatfs(fd, &fs) ||
-	       ((uint32_t)fs.f_type != XFS_TYPE && (uint32_t)fs.f_type != BTRFS_TYPE);
-}
-
-bool posix_may_clone(int fd)
-{
-	static const uint32_t magics[] = {
-		XFS_TYPE,   BTRFS_TYPE, 0xca451a4e, /* bcachefs */
-		0x7461636f,                         /* OCFS2 */
-		0x794c7630,                         /* overlayfs, of what is below it */
-		0x6969,                             /* NFS 4.2 */
-	};
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(magics); i++)
-		if ((uint32_t)fs.f_type == magics[i])
-			return true;
-	return false;
 }
 
 /* The hole reaches the end, or the file is shorter than it was: then only a read may tell. */

@@ -14,14 +14,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "io/file/file_system.h"
 #include "io/file/medium.h"
 #include "io/file/opener.h"
 #include "io/file/path_policy.h"
@@ -251,19 +250,14 @@ static int check_allowed(struct posix_lookup *lk, struct err *err)
  * would read as zeros, and /proc/self holds this very process. */
 int posix_lookup_on_disk(const struct posix_lookup *lk, struct err *err)
 {
-	static const uint32_t made_up[] = { PROC_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC };
 	int fd = lk->path_fd >= 0 ? lk->path_fd : lk->fd;
-	struct statfs fs;
 
-	if (!S_ISREG(lk->st.st_mode) || fstatfs(fd, &fs))
+	if (!S_ISREG(lk->st.st_mode) || !file_system_of(fd)->is_made_up)
 		return 0;
-	for (size_t i = 0; i < sizeof(made_up) / sizeof(made_up[0]); i++)
-		if ((uint32_t)fs.f_type == made_up[i])
-			return err_set(err, -EINVAL,
-				       "'%s' is not a file on a disk, but a view into the kernel "
-				       "(/proc, /sys): it can hold no image",
-				       lk->shown);
-	return 0;
+	return err_set(err, -EINVAL,
+		       "'%s' is not a file on a disk, but a view into the kernel (/proc, /sys): it "
+		       "can hold no image",
+		       lk->shown);
 }
 
 /* The descriptor looked up before becomes one that can be read. */

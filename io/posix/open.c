@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "io/file/file_holes.h"
+#include "io/file/file_system.h"
 #include "io/file/lock.h"
 #include "io/file/medium.h"
 #include "io/file/opener.h"
@@ -27,6 +28,7 @@ static bool is_given(const struct posix_lookup *lk)
 static struct file *new_file(struct posix_lookup *lk)
 {
 	struct posix_file *pf = calloc(1, sizeof(*pf));
+	const struct file_system *fs = file_system_of(lk->fd);
 	bool is_block = S_ISBLK(lk->st.st_mode);
 	char *name = strdup(lk->how->name);
 
@@ -42,10 +44,10 @@ static struct file *new_file(struct posix_lookup *lk)
 		.is_block = is_block,
 		.read_only = medium_is_read_only(lk->fd, is_block),
 		.may_not_write = lk->how->write || is_given(lk) ? 0 : medium_user_denied(lk->fd),
-		.now.in_turn = !is_block && posix_writes_in_turn(lk->fd),
-		.now.no_writes = !is_block && posix_writes_wait(lk->fd),
-		.now.always = !is_block && posix_in_memory(lk->fd),
-		.may_clone = !is_block && posix_may_clone(lk->fd),
+		.now.in_turn = !is_block && !fs->writes_at_once,
+		.now.no_writes = !is_block && fs->writes_wait,
+		.now.always = !is_block && fs->in_memory,
+		.may_clone = !is_block && fs->may_clone,
 		.io_align = posix_direct_align(lk->fd, is_block),
 		.dev = lk->st.st_dev,
 		.ino = lk->st.st_ino,
@@ -54,6 +56,7 @@ static struct file *new_file(struct posix_lookup *lk)
 		.slot = -1,
 		.is_given = is_given(lk),
 	};
+	pf->fs = fs;
 	pf->owner = getpid();
 	pf->lock = lk->how->lock;
 	pthread_mutex_init(&pf->patch_lock, NULL);

@@ -21,10 +21,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "io/file/cached.h"
+#include "io/file/file_system.h"
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
 
@@ -55,23 +55,9 @@ uint32_t posix_direct_align(int fd, bool is_block)
 	return 1;
 }
 
-/* Their driver, in this kernel, writes out what is dirty in the page cache before it reads past
- * it. Others (network, FUSE, overlayfs) hand O_DIRECT on, and may lack that order. */
 static bool is_coherent(const struct file *file)
 {
-	static const uint32_t types[] = {
-		0xef53,     /* ext2, ext3, ext4 */
-		0x58465342, /* XFS */
-		0x9123683e, /* btrfs */
-	};
-	struct statfs fs;
-
-	if (file->is_block)
-		return true;
-	for (size_t i = 0; !fstatfs(file->fd, &fs) && i < ARRAY_LEN(types); i++)
-		if ((uint32_t)fs.f_type == types[i])
-			return true;
-	return false;
+	return file->is_block || ((const struct posix_file *)file)->fs->is_coherent;
 }
 
 /* A second description is a hint only: it leaves the descriptors from an eighth on to files. It may
