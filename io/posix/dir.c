@@ -14,6 +14,7 @@
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
 #include "io/posix/mode.h"
+#include "io/posix/open.h"
 #include "io/posix/rename.h"
 
 #define PRIVATE_MODE 0600

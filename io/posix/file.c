@@ -20,8 +20,11 @@
 #include "io/file/lock.h"
 #include "io/libc.h"
 #include "io/posix/file.h"
+#include "io/posix/holes.h"
 #include "io/posix/lookup.h"
 #include "io/posix/rest.h"
+#include "io/posix/turn.h"
+#include "io/posix/use.h"
 
 #define BOUNCE_LEN (256 * KiB)
 

@@ -1,27 +1,22 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A struct file on the machine's own file system, shared by the files that make one: posix/open.c
- * (a descriptor becomes a file), posix/link.c (names of devices), posix/file.c (the blocking
- * calls) and posix/holes.c (block status). One file was rejected: the policy-minded part is read by
- * other people than the lseek oddities.
+ * A struct file on the machine's own file system: file.c has its blocking calls, open.c makes one
+ * of a descriptor, holes.c, rest.c and turn.c change its state. One file for all was rejected:
+ * policy (lookup.c, link.c) is read by other people than the oddities of lseek().
  */
 #ifndef BLOCKPULL_IO_POSIX_FILE_H
 #define BLOCKPULL_IO_POSIX_FILE_H
 
 #include <errno.h>
-#include <limits.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file/file_holes.h"
 #include "io/file/file_watch.h"
 #include "io/file/lock.h"
 
-struct file_open;
 struct file_system;
-struct path_policy;
 
 struct posix_size {
 	uint64_t len;
@@ -49,24 +44,6 @@ struct posix_file {
 };
 
 extern const struct file_ops posix_file_ops;
-
-int posix_holes_status(struct file *file, uint64_t off, struct file_status *out);
-/* Sets what the opened file believes of its holes: file_judge_holes(). Devices have none to tell
- * of. */
-void posix_holes_judge(struct posix_file *pf, enum file_holes want);
-
-/* As an opener's open(). */
-int posix_open(const struct file_open *how, struct file **out, struct err *err);
-/* As an opener's create(), with a mode of its own, of which the process's umask is taken. */
-int posix_create(const char *name, mode_t mode, struct file **out, struct err *err);
-/* One sentence for each way the system refuses a new file, whose name may be printed as it is. */
-int posix_say_not_created(const char *shown, int code, struct err *err);
-
-/* True: `name` leads to the block device *target over a link in a directory that the policy names,
- * where no other user can have put it. link_name is set to the first such link in any directory, or
- * "". */
-bool posix_link_allowed(const struct path_policy *policy, const char *name,
-			const struct stat *target, char link_name[PATH_MAX]);
 
 /* A call failed: true if it may be tried again. *n_tries begins at 0. */
 static inline bool posix_again(unsigned *n_tries)

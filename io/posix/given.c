@@ -14,7 +14,9 @@
 #include "io/file/medium.h"
 #include "io/file/opener.h"
 #include "io/posix/file.h"
+#include "io/posix/given.h"
 #include "io/posix/lookup.h"
+#include "io/posix/use.h"
 
 static struct file_wish wish_of(const struct file_open *how)
 {

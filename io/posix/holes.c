@@ -42,6 +42,7 @@
 #include "io/file/file_system.h"
 #include "io/libc.h"
 #include "io/posix/file.h"
+#include "io/posix/holes.h"
 
 #define FIEMAP_EXTENTS 16 /* that one FIEMAP returns */
 

@@ -19,6 +19,7 @@
 #include "io/file/dir.h"
 #include "io/file/path_policy.h"
 #include "io/posix/file.h"
+#include "io/posix/link.h"
 
 #define LINKS_MAX 40 /* as the kernel */
 

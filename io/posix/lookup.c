@@ -25,6 +25,8 @@
 #include "io/file/opener.h"
 #include "io/file/path_policy.h"
 #include "io/posix/file.h"
+#include "io/posix/link.h"
+#include "io/posix/use.h"
 
 void posix_lookup_begin(struct posix_lookup *lk, const struct file_open *how)
 {

@@ -26,14 +26,6 @@ void posix_lookup_begin(struct posix_lookup *lookup, const struct file_open *how
 /* Opens what the name leads to, if the policy allows it and it can hold an image. 0 or -errno with
  * a sentence. */
 int posix_lookup_open(struct posix_lookup *lookup, struct err *err);
-/* The same by how->giver, without a name that is opened: posix/given.c. The giver is the policy. */
-int posix_given_open(struct posix_lookup *lookup, struct err *err);
-/* posix/use.c: the opened file, which the program gave, is in use. Sets its flags; 0 or -errno. */
-int posix_use_begin(struct posix_lookup *lookup);
-/* It is not used any more; NULL: nothing. */
-void posix_use_end(struct given_use *use);
-/* A second description for the locks, or -1: they stay with the first. */
-int posix_given_lock_fd(const struct posix_lookup *lookup);
 /* Refuses types of files that can hold no image; st is set. 0 or -errno with a sentence. */
 int posix_lookup_judge(const struct posix_lookup *lookup, struct err *err);
 /* Refuses what the kernel makes up as it is read. The same. */
@@ -42,11 +34,6 @@ int posix_lookup_on_disk(const struct posix_lookup *lookup, struct err *err);
 bool posix_lookup_is_same(const struct posix_lookup *lookup, const struct stat *st);
 /* Closes and frees what the caller has not taken out. */
 void posix_lookup_drop(struct posix_lookup *lookup);
-
-/* posix/open.c: an empty file without a name, in this directory; messages call it `name`.
- * -EOPNOTSUPP, without a sentence: there are no such files here. */
-int posix_create_unnamed(int dir_fd, const char *name, mode_t mode, struct file **out,
-			 struct err *err);
 
 /* open(), again where a signal ended it: over FUSE or a network one may. -1 and errno. */
 int posix_open_fd(const char *name, int flags, mode_t mode);

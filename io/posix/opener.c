@@ -8,6 +8,7 @@
 #include "io/file/opener.h"
 #include "io/posix/dir.h"
 #include "io/posix/file.h"
+#include "io/posix/open.h"
 
 static int open_named(struct file_opener *opener, const struct file_open *how, struct file **out,
 		      struct err *err)

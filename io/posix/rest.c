@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What of an open file is of this moment: its locks, its length and time, the watch on it.
- * Taken when it is opened, given back while it rests, and taken again.
+ * What an open file has for a time only: its locks, its length and time, the watch on it.
+ * They are taken when it is opened, given back while it rests, and taken again.
  */
 #include <linux/fs.h>
 #include <sys/ioctl.h>

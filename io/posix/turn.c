@@ -19,6 +19,7 @@
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
 #include "io/posix/rest.h"
+#include "io/posix/turn.h"
 
 static bool is_open_for_writing(const struct file *file)
 {

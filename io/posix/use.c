@@ -12,6 +12,7 @@
 
 #include "io/file/opener.h"
 #include "io/posix/lookup.h"
+#include "io/posix/use.h"
 
 /* A given file while it is open. */
 struct given_use {
