@@ -123,6 +123,14 @@ int posix_open_fd(const char *name, int flags, mode_t mode)
 	return fd;
 }
 
+int posix_reopen(int fd, int flags)
+{
+	char link[64];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return posix_open_fd(link, flags, 0);
+}
+
 int posix_lookup_judge(const struct posix_lookup *lk, struct err *err)
 {
 	if (S_ISBLK(lk->st.st_mode) || S_ISREG(lk->st.st_mode))
@@ -265,11 +273,9 @@ int posix_lookup_on_disk(const struct posix_lookup *lk, struct err *err)
 /* The descriptor looked up before becomes one that can be read. */
 static int open_same(struct posix_lookup *lk, int flags)
 {
-	char link[64];
 	struct stat st;
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", lk->path_fd);
-	lk->fd = posix_open_fd(link, flags, 0);
+	lk->fd = posix_reopen(lk->path_fd, flags);
 	if (lk->fd < 0 && errno == ENOENT) {
 		/* No /proc. O_NONBLOCK guards against a fifo put there meanwhile. */
 		lk->fd = posix_open_fd(lk->real_name, flags | O_NOFOLLOW | O_NONBLOCK, 0);

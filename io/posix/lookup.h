@@ -37,5 +37,7 @@ void posix_lookup_drop(struct posix_lookup *lookup);
 
 /* open(), again where a signal ended it: over FUSE or a network one may. -1 and errno. */
 int posix_open_fd(const char *name, int flags, mode_t mode);
+/* Opens the very file that fd has open once more, by way of /proc. -1 and errno. */
+int posix_reopen(int fd, int flags);
 
 #endif

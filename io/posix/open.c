@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,13 +82,9 @@ static bool wants_lock_fd(const struct posix_lookup *lk, const struct file *file
 static int lock_file(const struct posix_lookup *lk, struct file *file, bool *unsupported,
 		     struct err *err)
 {
-	char link[64];
-
-	if (lk->how->lock != FILE_LOCK_NONE && wants_lock_fd(lk, file)) {
-		snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
+	if (lk->how->lock != FILE_LOCK_NONE && wants_lock_fd(lk, file))
 		file->lock_fd = is_given(lk) ? posix_given_lock_fd(lk)
-					     : posix_open_fd(link, O_RDONLY | O_NOCTTY, 0);
-	}
+					     : posix_reopen(file->fd, O_RDONLY | O_NOCTTY);
 	*unsupported = false;
 	if (lk->how->at_rest)
 		return 0;

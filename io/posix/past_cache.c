@@ -16,7 +16,6 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -104,11 +103,8 @@ static struct file_cached *look_at_pages(const struct file *file)
 
 static int open_direct(const struct file *file, uint32_t *align)
 {
-	char link[64];
-	int fd;
+	int fd = posix_reopen(file->fd, O_RDONLY | O_DIRECT | O_NOCTTY);
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
-	fd = posix_open_fd(link, O_RDONLY | O_DIRECT | O_NOCTTY, 0);
 	if (fd < 0)
 		return -1;
 	*align = posix_direct_align(fd, file->is_block);

@@ -11,7 +11,6 @@
  * those change in posix_turned(), under the engine's lock, and not while the system calls run.
  */
 #include <fcntl.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "io/file/lock.h"
@@ -31,11 +30,9 @@ static bool is_open_for_writing(const struct file *file)
 /* A descriptor of the same file that can be written to, or -errno. */
 static int open_for_writing(const struct file *file)
 {
-	char link[64];
-	int flags = fcntl(file->fd, F_GETFL), fd;
+	int flags = fcntl(file->fd, F_GETFL);
+	int fd = posix_reopen(file->fd, O_RDWR | O_NOCTTY | (flags & O_DIRECT));
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
-	fd = posix_open_fd(link, O_RDWR | O_NOCTTY | (flags & O_DIRECT), 0);
 	return fd < 0 ? -errno : fd;
 }
 
