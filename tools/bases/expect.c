@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * An expectation with a name is of the base that an image records by that name. One without a name
+ * is of the only base behind a network, and a second such base is an error: a manifest that was
+ * compared with the wrong disk would refuse a right one. Digests go into the source that was
+ * found, and the library compares what it reads with them. Files are refused, as it compares none
+ * of theirs.
+ */
 #include "tools/bases/expect.h"
 
 #include <errno.h>

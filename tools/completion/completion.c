@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * An option is taken from the verb's table; its argument's name and its text from its lines in the
+ * verb's help. One that the help lacks, or of whose argument nothing is known, ends the build.
+ */
 #include "tools/completion/completion.h"
 
 #include <ctype.h>

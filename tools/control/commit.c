@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What a request names becomes two depths in the chain, first top, then base, and a job that goes
+ * from one down to the other. Refusals are QEMU's, in its order; where top is the image itself,
+ * the job waits to be told to complete.
+ */
 #include "tools/control/commit.h"
 
 #include <string.h>

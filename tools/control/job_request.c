@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * QEMU looks at a request in a certain order, and some of its refusals come after the job was
+ * made, so that its clients see a job come and go. Both are kept here.
+ */
 #include "tools/control/job_request.h"
 
 #include <string.h>

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * In three steps: find which image the request means, and that it is the disk's uppermost by then;
+ * take the overlay's name, format and file; then, for all that were prepared, one call of the
+ * library. A transaction prepares each snapshot as if those before it were taken already, so what
+ * is taken here stands beside the nodes that there are. A node of the control socket is made
+ * before the disk changes, as nothing may fail behind that.
+ */
 #include "tools/control/snapshot.h"
 
 #include <errno.h>

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Nothing here sends: a piece says what is to be asked for next, and takes what came. What a
+ * server answered is believed only where it lies in what it was asked for, once each; extents end
+ * at the first that no server may tell.
+ */
 #include "tools/nbd/ask.h"
 
 #include <errno.h>

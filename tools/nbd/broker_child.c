@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The broker is a fork of the program, and keeps nothing of it but the policy, which it asks
+ * again: a program that was taken over gets no other place from it. The main thread takes places;
+ * each has a thread of its own, since dialing waits.
+ */
 #include "tools/nbd/broker_child.h"
 
 #include <errno.h>

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * One attempt at a time goes IDLE, WANTED, AT_WORK, DONE: the remote's thread moves it to WANTED
+ * and back to IDLE, the helper does the rest. The lock is not held while the helper dials, so
+ * nothing waits for an attempt but the close, which cuts it short by cancel_fd.
+ */
 #include "tools/nbd/dialer.h"
 
 #include <errno.h>

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Records outlive their sources, and are never taken out of the list: a program asks by numbers,
+ * and these stay. A base that is opened again goes on in its old record. The callback is called
+ * without the lock, so that it may ask.
+ */
 #include "tools/nbd/record.h"
 
 #include <errno.h>

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What other threads do with a remote: the library asks, opens, closes and shares it. Questions go
+ * into an inbox under shared.lock, guests' apart from others', and the remote's own thread
+ * (remote_loop.c) takes them from there. Nothing in `own` is touched here once that thread runs.
+ */
 #include "tools/nbd/remote.h"
 
 #include <errno.h>

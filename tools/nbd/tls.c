@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * First NBD up to STARTTLS, then the handshake, both waited for on the dialer's thread. Afterwards
+ * bytes are moved between the server and libnbd's end of a pair of sockets, on the remote's
+ * thread, without waiting. libnbd gets the server's greeting again, as if it were the first to see
+ * it; its answer to that is swallowed, since the server has had one.
+ */
 #include "tools/nbd/tls.h"
 
 #include <arpa/inet.h>
