@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * libvirt's block jobs as its documentation has them: numbers, units, flags,
- * what abort waits for, and which events come. Written from FACTS A, not from
- * the code.
+ * what abort waits for, and which events come. Written from that, not from the
+ * code.
  */
 #include <criterion/criterion.h>
 #include <errno.h>

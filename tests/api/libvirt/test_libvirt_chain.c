@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * libvirt's calls that change which files a chain has: numbers, flags, what is
- * refused, and what the chain is afterwards. Written from FACTS A, not from the
- * code.
+ * refused, and what the chain is afterwards. Written from libvirt's
+ * documentation, not from the code.
  */
 #include <criterion/criterion.h>
 #include <errno.h>

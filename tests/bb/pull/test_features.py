@@ -3,7 +3,7 @@
 
 One case a seed; BB_SEEDS and BB_FIRST_SEED as in test_random_chains.py. The first case turns the
 judge on QEMU: `qemu-img rebase` loses snapshots, and the judge must see that. Fixed images for
-each operation were rejected here; they are in test_snapshot_shapes.py and its like.
+each operation were rejected here; they are in test_shapes.py and its like.
 """
 import os
 import shlex

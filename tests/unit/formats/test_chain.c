@@ -158,7 +158,7 @@ Test(chain, map_agrees_with_a_flat_model)
 	}
 }
 
-/* FACTS B.5 as measured with QEMU: 8M base <- 2M middle <- 8M top reads zeros past 2M. */
+/* Measured with QEMU: 8M base <- 2M middle <- 8M top reads zeros past 2M. */
 Test(chain, short_layer_hides_what_lies_below)
 {
 	struct chain *chain = chain_of(3);

@@ -65,7 +65,7 @@ static int result_of(struct visit *v)
 	return 0;
 }
 
-/* A request's own memory is waited for (guest_submit.c): where there never is any, for ever. */
+/* A request waits for its own memory (engine/guest/submit.c): for ever where there never is any. */
 static void begin(const struct visit *v)
 {
 	if (v->forever)

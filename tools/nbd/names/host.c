@@ -115,7 +115,7 @@ static const char *make_usual(char *host)
 	struct nbd_address address;
 
 	if (nbd_address_read(host, &address)) {
-		/* Room for it: host_read() allocates as much. */
+		/* Room for it: nbd_host_read() allocates as much. */
 		nbd_address_text(&address, host);
 		return NULL;
 	}
