@@ -3,7 +3,7 @@
  * A backing chain: layer 0 is the overlay, each next one what the one before
  * reads through to. Opening follows recorded names under a policy; mapping
  * asks layer after layer. A layer shorter than the asked offset answers zero
- * for it and hides everything below (FACTS B.5), so "the first layer that has
+ * for it and hides everything below, as in QEMU, so "the first layer that has
  * data" is not the rule.
  *
  * Images are opened once an engine, by device and inode, and shared by every

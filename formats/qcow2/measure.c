@@ -2,7 +2,7 @@
 /*
  * qcow2: how far an image will reach into its file once so many clusters are
  * taken. The walk makes the very decisions of qcow2_reserve(), a refcount block
- * at a time, with the same plan_growth(): a formula was rejected, since where a
+ * at a time, with the same qcow2_plan_growth(): a formula was rejected, since where a
  * refcount table grows depends on where the image ends today.
  *
  * The bound is exact when every cluster is taken: taking fewer never ends

@@ -44,7 +44,7 @@ static int check_reach(const struct create_plan *plan, struct err *err)
 
 /* The specification allows tables of one cluster, and QEMU makes images with them. It opens none:
  * its test for a sum that is too large asks whether a table's last cluster lies behind its first
- * (qed_check_table_offset()). */
+ * (its qed_check_table_offset()). */
 static int check_tables(struct create_plan *plan, struct err *err)
 {
 	if (!is_power_of_2(plan->table_clusters) || plan->table_clusters > QED_MAX_TABLE_CLUSTERS)

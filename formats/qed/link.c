@@ -65,7 +65,7 @@ int qed_plan_link(struct layer *layer, const char *name, enum image_format forma
 	return 0;
 }
 
-/* I3, SAFETY C2: the whole header in one write inside sector 0, so that no cut leaves half of it.
+/* I3: the whole header in one write inside sector 0, so that no cut leaves half of it.
  * NEED_CHECK stays as it is (clear since begin_writing): the order of commits protects the image.
  * The old name's bytes stay: nothing reads them without the link. */
 int qed_stage_link(struct layer *layer, struct staged *staged)

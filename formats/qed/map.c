@@ -6,7 +6,7 @@
  * first slice that is missing is named and the call starts over when it is
  * there. The order of asking, linking and setting is two_level.c's.
  *
- * Crash order (SAFETY C2). The stages of a new entry are
+ * Crash order. The stages of a new entry are
  *   data (durable before its commit's TABLE stage, I1)
  *   -> STAGE_REFCOUNT: slices of new L2 tables, which nothing reaches yet
  *   -> STAGE_TABLE: entries in slices of L2 tables that the disk reaches

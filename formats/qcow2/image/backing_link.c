@@ -234,7 +234,7 @@ void qcow2_link_durable(struct layer *layer)
 }
 
 /* Without another file: bytes 8-19, inside one sector: no cut can leave half of it. The format
- * extension and the name's bytes stay: nothing reads them without the link (SAFETY C1 rule 6). */
+ * extension and the name's bytes stay: nothing reads them without the link. */
 int qcow2_stage_link(struct layer *layer, struct staged *staged)
 {
 	static const uint8_t no_link[QCOW2_H_CLUSTER_BITS - QCOW2_H_BACKING_OFF];

@@ -232,7 +232,7 @@ int qcow2_clear_marks(struct qcow2 *q, uint64_t off)
 	return write_field(q, QCOW2_H_INCOMPAT, q->hdr.incompat & ~off, &q->hdr.incompat);
 }
 
-/* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. */
+/* Autoclear bits not understood are gone, durably, before anything changes. */
 int qcow2_clear_unknown_autoclear(struct qcow2 *q, uint64_t known)
 {
 	if (!(q->hdr.autoclear & ~known))

@@ -82,7 +82,7 @@ static void set_l1(struct qcow2 *q, uint32_t disk, uint64_t l1_idx, uint64_t ent
 	table_mark_dirty(q->layer.cache, l1, byte, 8, STAGE_ROOT);
 }
 
-/* Space for a table, not counted yet, whose slices are in memory. As link_l2() has it. */
+/* Space for a table, not counted yet, whose slices are in memory. As qcow2_link_l2() has it. */
 static int new_snapshot_l2(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 			   struct table_need *need)
 {
