@@ -27,7 +27,7 @@
 #include "io/base.h"
 #include "io/buf.h"
 
-/* At most this many in a cluster: written_pieces has a bit for each. */
+/* At most this many in a cluster: run_pieces.written has a bit for each. */
 #define MAX_PIECES 64u
 
 /* What is read, written and paid for at once of a granule. */
