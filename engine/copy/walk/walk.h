@@ -4,7 +4,8 @@
  * and what they have counted. It is the disk's from its opening to its close, and a job's from
  * copy_walk_begin() on. Owner's thread only.
  *
- * Each part is changed by the file that its comment names, and by copy_walk_begin().
+ * The comment of each part names the files that change it. copy_walk_begin() resets all but the
+ * sets, `first` and `down`, which the job's start has filled before.
  */
 #ifndef BLOCKPULL_COPY_WALK_H
 #define BLOCKPULL_COPY_WALK_H
@@ -61,19 +62,24 @@ struct copy_how {
 	enum bpull_copy copy;
 	bool compress;
 	unsigned compression_level; /* 0: the type's default */
-	unsigned guest_share;       /* percent of the time, while a guest is at work */
-	bool pays_toll;             /* window.c: the share is no more than a bound */
-	bool hurries;               /* job/progress/pace.c: it gives way to no guest */
-	bool by_latency;            /* job/progress/give_way.c: its limit does that, no rests */
+	/* Percent of the time that runs may take while a guest is at work. job/chain/down.c changes
+	 * it, too. */
+	unsigned guest_share;
+	bool pays_toll;  /* guest_share is an upper bound: the toll may make rests longer */
+	bool hurries;    /* the job gives way to no guest (changed by job/progress/pace.c) */
+	bool by_latency; /* the job gives way by its limit, without rests (progress/give_way.c) */
 };
 
 /* Guest bytes. */
 struct copy_counts {
-	uint64_t copied, cloned, zero;
-	uint64_t present, skipped; /* passed without a run */
-	uint64_t source, shared;   /* read by the job's runs; taken of what others have read */
-	uint64_t past_cache;       /* of source: ../phases/cold.c */
-	uint64_t verified;         /* of copied: read back, and right (job/verify.c) */
+	uint64_t copied, cloned, zero; /* ../run.c, ../down.c */
+	/* Passed without a run: ../cursor.c. A run of zeros alone counts as skipped, too: ../run.c,
+	 * ../down.c. */
+	uint64_t present, skipped;
+	uint64_t source;     /* read by the job's runs: ../phases/read.c */
+	uint64_t past_cache; /* of source, past the page cache: ../phases/read.c */
+	uint64_t shared;     /* taken from other jobs' reads: ../phases/shared_read.c */
+	uint64_t verified;   /* of copied, read back and found right: job/verify.c */
 };
 
 /* Copying walks over what is owed. */
@@ -94,20 +100,24 @@ struct walk_company {
 };
 
 struct copy_walk {
-	struct copy_how how;       /* walk.c */
+	struct copy_how how;       /* walk.c, but where a field's comment names another file */
 	struct copy_rounds rounds; /* walk.c */
-	struct copy_down down;     /* ../down.c, job/chain/down.c */
-	/* ../cursor.c. Guest bytes that the walk has still to look at: the cursor takes them from
-	 * the front, a run that does not finish puts its own back. */
-	struct op cursor;
+	struct copy_down down;     /* ../down.c, job/chain/down.c, down_open.c */
+	struct op cursor;          /* ../cursor.c */
+	/* Guest bytes that the walk has still to look at. ../cursor.c takes out what needs no run,
+	 * ../start.c what a new run takes, and run_state.c puts back what a run did not finish. */
 	struct range_set todo;
-	struct range_set owed;   /* guest bytes without evidence that they need no chain: proof.h */
-	struct copy_first first; /* first.c: what the program wants copied before the rest */
-	struct walk_company company; /* company.c */
-	struct copy_counts counts;   /* ../cursor.c, ../run.c */
-	struct run_list runs;        /* ../run.c */
-	struct copy_run *mapping;    /* ../run.c: the newest run, until it knows its length */
-	unsigned n_waiting;          /* waits.c: runs that a guest does not notice now */
+	/* Guest bytes without evidence that they need no chain: proof.c, and ../down.c for what a
+	 * guest writes. */
+	struct range_set owed;
+	struct copy_first first;     /* first.c: what the program wants copied before the rest */
+	struct walk_company company; /* company.c, ../company_look.c */
+	struct copy_counts counts;
+	struct run_list runs; /* ../start.c adds, ../run.c removes */
+	/* The newest run, until it knows its length: ../start.c sets it, run_state.c clears it, and
+	 * ../run.c for a run that ends before. */
+	struct copy_run *mapping;
+	unsigned n_waiting;       /* waits.c: runs that a guest does not notice now */
 	uint64_t rest_ns;         /* window.c: while a guest is at work, no new run before then */
 	uint64_t beside_len;      /* window.c: bytes of a run then, at most; 0: not known yet */
 	struct throttle throttle; /* charge.c */
