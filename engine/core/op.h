@@ -39,14 +39,16 @@ struct op_kind {
 struct op {
 	const struct op_kind *kind;
 	struct bpull_engine *engine;
-	struct bpull_disk *disk; /* NULL for table loads */
+	struct bpull_disk *disk; /* NULL for table loads and merged writes */
 	int error;               /* first failure, -errno */
 	struct file *error_file; /* what it was about, or NULL */
 	uint64_t error_off;      /* byte in error_file */
 	bool error_was_read;
-	unsigned n_pending; /* requests and loads not finished */
-	bool queued;        /* on a ready list */
-	bool urgent;        /* the guest waits for it: run before others */
+	/* What it waits for: requests in flight, lists of waiters that it is on, a run that reads
+	 * for it, a request of a node that was made for it. A range lock is not counted. */
+	unsigned n_pending;
+	bool queued; /* on a ready list */
+	bool urgent; /* the guest waits for it: run before others */
 	struct op *next_ready;
 	struct op *next_waiter; /* on a list of waiters: a table's, a commit's */
 };
@@ -66,11 +68,12 @@ void op_granted(void *owner);
 void op_set_error(struct op *op, int error, struct file *file, uint64_t off, bool was_read);
 /* Submits a request of this operation; its completion is counted. */
 void op_submit(struct op *op, struct io_req *req);
-/* A reaped request. */
+/* The backend has ended a request: its operation has one thing less to wait for. */
 void op_io_done(struct io_req *req);
 /* Runs ready operations until none is left. */
 void op_run_ready(struct bpull_engine *engine);
-/* The operation waits, besides for what it waits for already, until op_wake_all() of that list. */
+/* Puts the operation on a list: it also waits for op_wake_all() of that list, beside what it waits
+ * for already. */
 void op_wait_in(struct op_list *waiters, struct op *op);
 /* Wakes all of the list, with an error (or 0), in the order in which they came. */
 void op_wake_all(struct op_list *waiters, int error, struct file *file, uint64_t off,
