@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What every room may ask of an open disk: its overlay's write unit, its files' watches, and
- * whether it is at rest.
+ * What every room may ask of an open disk, or must tell it: whether guests are idle, that something
+ * was written (I1), how much of a cluster a data file takes, and which files the backend knows.
  */
 #include "engine/core/disk.h"
 

@@ -49,7 +49,7 @@ struct copy_walk;
 struct dropped_names;
 struct table_cache;
 
-/* Bytes that a copy run, or a piece of a larger cluster, has at most. */
+/* Bytes: the longest copy run, or piece of a cluster that is longer. */
 #define RUN_MAX_LEN (1 * MiB)
 
 /* Bytes copied between two group commits. A crash can undo so much work, and no data. */
@@ -58,7 +58,7 @@ struct table_cache;
 /* The engine's memory as its parts may use it; api/engine.c shares it out. */
 struct engine_budget {
 	unsigned max_runs;    /* of one job, in flight at once: small runs share slots */
-	uint64_t comp_len;    /* no new run while comp_len is more */
+	uint64_t comp_len;    /* no new run while bpull_engine.comp_len is more */
 	uint64_t verify_len;  /* bytes that a job's list of what to verify may take */
 	size_t n_ranges;      /* in each set of a job */
 	uint64_t changed_len; /* no new run while more bytes of cached tables wait for a commit */
@@ -74,13 +74,12 @@ struct engine_guests {
 	struct {
 		struct guest *first, *last;
 	} held; /* that wait for room to begin (guest/admit.c) */
-	/* Bytes that the guest requests which have begun may need, and their limit. */
+	/* Bytes of memory that requests which have begun may take, and the limit of that sum. */
 	uint64_t cost, cost_limit;
-	/* Requests that have ended, and those of them that had when the engine last looked at the
-	 * clock. */
-	uint64_t n_over, n_seen;
-	uint64_t last_ns;   /* when a guest request ended last */
-	uint64_t source_ns; /* when one wanted bytes of a source last; 0: never */
+	uint64_t n_over;    /* requests that have ended, since the engine was opened */
+	uint64_t n_seen;    /* n_over as job/round.c saw it last: if it grew, a guest is at work */
+	uint64_t last_ns;   /* when job/round.c saw it grow last; 0: never */
+	uint64_t source_ns; /* when a request wanted bytes of a source last; 0: never */
 	struct toll toll;   /* what the jobs' runs cost them (copy/walk/window.c) */
 };
 
@@ -88,8 +87,8 @@ struct engine_guests {
 struct outside_budget {
 	uint64_t (*ask)(void *opaque, uint64_t bytes); /* NULL: there is none */
 	void *opaque;
-	uint64_t taken;    /* bytes, not used yet */
-	uint64_t ready_ns; /* when they may be used */
+	uint64_t taken;    /* bytes that the engine has taken and no run has used */
+	uint64_t ready_ns; /* when a run may use them */
 };
 
 struct bpull_engine {
@@ -97,8 +96,8 @@ struct bpull_engine {
 	struct io *io;
 	/* Slots of RUN_MAX_LEN; each run in flight has one, or a part of one. */
 	struct buf_pool *bufs;
-	/* Disks that want some, and those of them whose job was parted from no other, as of this
-	 * round (copy/walk/slots.c). */
+	/* Disks that want buffers, and how many of them are not parted from their convoy: counted
+	 * once a round (copy/walk/slots.c). */
 	unsigned n_copying, n_in_time;
 	struct table_cache *cache;
 	struct layer_set *layers;
@@ -109,16 +108,16 @@ struct bpull_engine {
 		pthread_mutex_t mutex;
 		atomic_bool is_new;
 		uint64_t bandwidth, burst;
-	} speed; /* a new rate, set by any thread, taken by the owner */
+	} speed; /* a new limit in bytes/s and bytes, set by any thread, taken by the owner */
 	/* Bytes: throttle.shared_turn of the job whose run took tokens last. */
 	uint64_t shared_turn;
 	struct bpull_disk *disks;
-	uint64_t n_ahead_failed; /* loads ahead that failed: then none begins */
+	uint64_t n_ahead_failed; /* loads ahead that failed; while it is not 0, none begins */
 	struct merge_queue merging;
 	/* Operations that wait for a table which a yielding thread reads itself. */
 	struct op_list table_waiters;
 	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
-	uint64_t comp_len; /* bytes of compressed input, and for compressing, held by runs */
+	uint64_t comp_len; /* bytes that runs hold of compressed input, and for compressing */
 	struct engine_budget budget;
 	struct convoys convoys; /* jobs that read the same layers, and what they have read */
 	struct {
@@ -139,67 +138,76 @@ struct run_list {
 	unsigned n;
 };
 
-/* What may be touched from any thread, under the mutex. */
+/* A job as other threads see it: they ask things of it and read its numbers here, under the
+ * mutex. */
 struct control {
 	pthread_mutex_t mutex;
 	struct bpull_job_info info;
 	uint64_t start_ns; /* of the job that info is about */
 	bool running;      /* between start and conclusion */
 	bool want_pause, want_abort, want_finalize, new_speed;
-	bool keep_paused; /* the program paused it: it does not go on by itself */
-	uint64_t bandwidth, burst;
+	bool keep_paused;             /* the program paused the job: it does not go on by itself */
+	uint64_t bandwidth, burst;    /* bytes/s and bytes, while new_speed */
 	struct bpull_job_rates rates; /* .which: those that are new */
 };
 
-/* Whose the image is: api/rest.c. */
+/* Whether the image is this engine's or another program's (api/rest.c). */
 enum disk_rest {
 	DISK_ACTIVE,
-	DISK_CHANGING, /* a call makes it inactive or active: nothing begins */
-	DISK_INACTIVE, /* other programs may change it: nothing is read or written */
+	DISK_CHANGING, /* a call makes the disk inactive or active: nothing begins */
+	DISK_INACTIVE, /* other programs may change the image: nothing is read or written */
 };
 
-/* A disk's guest requests (guest/request.c). */
+/* A disk's guest requests. guest/ changes it, but where a comment names another file. */
 struct guests {
-	struct bpull_disk_stats stats; /* of those that are over */
-	struct latency recent;         /* reads and writes, while a job gives way by them */
+	struct bpull_disk_stats stats; /* of requests that are over */
+	struct latency recent;         /* of reads and writes, while a job gives way by them */
 	/* Of the reads that need no request (guest/read_now.c). */
 	struct {
-		uint64_t took_ns;   /* that was timed last */
-		unsigned n_untimed; /* that are to come before the next one is timed */
+		uint64_t took_ns;   /* what the read took that was timed last */
+		unsigned n_untimed; /* reads to come before the next one is timed */
 	} read_now;
 	struct calm calm; /* of writes on the spot that may wait (guest/write_now.c) */
-	uint64_t len;     /* bytes of the disk; the overlay's may be more while it is made longer */
-	bool is_growing;  /* guest/grow.c is at work */
+	/* Bytes of the guest's disk. While it is made longer the overlay's guest_len is the new
+	 * length already. api/ and job/chain/ set it when the disk gets another image. */
+	uint64_t len;
+	bool is_growing;            /* guest/grow.c is at work */
 	struct guest *first, *last; /* in flight, in order of submission */
 	uint64_t next_seq;          /* of the next one */
 	uint64_t oldest_seq;        /* of the first in the list; next_seq where there is none */
-	enum disk_rest rest;        /* but ACTIVE: none begins, and neither does a job or a walk */
-	/* None begins, and those that come wait (guest/hold.c). */
+	/* Unless it is DISK_ACTIVE no request, job or walk begins (api/rest.c). */
+	enum disk_rest rest;
+	/* While it is on requests don't begin, but wait in this list (guest/hold.c). */
 	struct {
 		bool is_on;
-		bool of_changes; /* but for those that change no data */
+		bool of_changes; /* only requests that change data wait */
 		struct guest *first, *last;
 	} hold;
 	atomic_bool copy_on_read;
 	struct run_list runs_on_read; /* copies that follow reads */
 	uint64_t below_ns; /* what a read from below the overlay takes (guest/neighbours.c) */
-	/* Whether the words in the header that the first write makes untrue are taken back. */
+	/* The header's claims that a write makes untrue (layer_claims_ops) are withdrawn before the
+	 * guest's first write: not yet, by a request in flight, done. */
 	enum {
 		GUESTS_UNPREPARED,
 		GUESTS_PREPARING,
 		GUESTS_PREPARED,
 	} prepare;
 	struct op_list prepare_waiters;
-	/* Layers were hidden from mappings: requests from before hide_seq may still use them. */
+	/* core/drop.c. Layers were hidden from mappings: requests with a lower number than hide_seq
+	 * may still use them. */
 	uint64_t hide_seq;
-	/* The hidden layers are about to be closed: no copy that follows a read begins. */
+	/* core/drop.c. The hidden layers are about to be closed: no copy that follows a read
+	 * begins. */
 	bool dropping;
-	/* Space was let go: it may be used again once no request from before drain_seq is in flight
-	 * (I5). */
+	/* commit/commit.c sets these three when it lets space go: the space may be used again once
+	 * no request with a lower number than drain_seq is in flight (I5). Then guest/guest.c
+	 * clears `draining`, and job/chain/pivot.c does when it gives the image up. */
 	bool draining;
 	uint64_t drain_seq;
-	uint64_t drain_seq_above; /* of a node: the same of the disk that was opened */
-	/* It is being given back to the file system, on a worker; `draining` stays so long. */
+	uint64_t drain_seq_above; /* for a node: the same number of the disk that was opened */
+	/* The drained space is being given back to the file system, on a worker; `draining` stays
+	 * true meanwhile. */
 	struct {
 		struct op op;
 		struct io_req req;
@@ -208,13 +216,14 @@ struct guests {
 };
 
 /* The backing link on its way out of the header. commit/header.c changes it, job/job.c when a job
- * begins, and chain/pivot.c and api/snapshot_top.c when the disk gets another image. */
+ * begins, and job/chain/pivot.c and api/snapshot_top.c when the disk gets another image. */
 struct link_state {
 	bool leaving; /* the header without it is being written: the point of no return (I8) */
 	bool changed; /* the header without the link is durable */
 };
 
-/* A disk's commits; commit/ changes it. */
+/* A disk's commits. Only commit/ changes it, but for the last two fields, which disk_wrote() sets
+ * and a barrier clears. */
 struct disk_commits {
 	struct commit *in_flight; /* or NULL */
 	struct op_list waiters;   /* operations that run when it ends */
@@ -224,20 +233,22 @@ struct disk_commits {
 	uint64_t published_len; /* bytes since the last commit began */
 	uint64_t first_published_ns;
 	bool held;           /* commit_hold() */
-	bool undurable;      /* something was written since the last barrier */
-	bool data_undurable; /* the same of the overlay's data file */
+	bool undurable;      /* the image's file was written to since its last barrier */
+	bool data_undurable; /* the same of the overlay's data file, where it has one */
 };
 
-/* A *node* is a disk that is the lower end of another one's chain, while a job of that one needs it
- * (job/chain/node.h): its image, a backing file of the other disk, is written to. */
+/* A *node* is a disk inside the library: a backing file of an opened disk, with the layers below
+ * it, while a job of the opened disk writes to that file (job/chain/node.h). */
 struct disk_nodes {
-	struct bpull_disk *of; /* of a node: the disk that was opened; else NULL */
-	unsigned depth;        /* of its image in that one's chain, when the node began */
-	bool is_over;          /* it is no longer needed: the next round frees it */
+	/* Of a node. */
+	struct bpull_disk *of; /* the disk that was opened; NULL: this is that disk, no node */
+	unsigned depth;        /* of the node's image in the opened disk's chain, when it began */
+	bool is_over;          /* the node is no longer needed: the next round frees it */
 	/* Of a disk that was opened. */
-	unsigned n;                 /* nodes that share its chain */
-	struct bpull_disk *working; /* the one that does its job; NULL: it does that itself.
-				     * Changed under control.mutex, too */
+	unsigned n; /* nodes that share its chain */
+	/* The node that does the disk's job; NULL: the disk does it itself, or has none. Written
+	 * under control.mutex by the owner, so other threads may read it there. */
+	struct bpull_disk *working;
 };
 
 struct bpull_disk {
@@ -258,12 +269,13 @@ struct bpull_disk {
 	int poisoned;
 	struct disk_commits commits;
 
-	bool may_write; /* begin_writing() was done for the guest */
-	/* A job's start looks at the image and mends it, and lets others into the engine meanwhile;
-	 * or a job's work on a worker does (aside.h): nothing else may look at this disk's tables,
-	 * or write its header. */
+	bool may_write; /* layer_begin_writing() was done for the guest */
+	/* A call that starts a job or takes a snapshot, or a job's work on a worker (aside.h), has
+	 * the image alone, though other threads come into the engine: nothing else may look at this
+	 * disk's tables or write its header. */
 	bool exclusive;
-	/* Calls that walk its chain, and let others in: no layer is closed meanwhile. */
+	/* Calls that walk the disk's chain, and let other threads in: no layer is closed
+	 * meanwhile. */
 	unsigned n_walking;
 	struct {
 		bool sharing_checked; /* damage_refuse_sharing() found nothing */
@@ -271,10 +283,10 @@ struct bpull_disk {
 	} since_opened;
 
 	struct aside aside;
-	/* By its jobs. */
+	/* What the disk's jobs have dropped. */
 	struct {
-		struct file *files;          /* of layers that are gone, to be closed */
-		struct dropped_names *names; /* job/chain/dropped.h: of those and the others */
+		struct file *files;          /* of layers that are gone: still to be closed */
+		struct dropped_names *names; /* all names, closed or not (job/chain/dropped.h) */
 	} dropped;
 	struct guests guests;
 	struct job job;
@@ -289,14 +301,14 @@ struct bpull_disk {
 	struct disk_nodes nodes;
 };
 
-/* The disk that the program has opened. */
+/* The disk that the program has opened: a node's, or the disk itself. */
 static inline struct bpull_disk *disk_opened(struct bpull_disk *disk)
 {
 	return disk->nodes.of ? disk->nodes.of : disk;
 }
 
-/* The disk whose job has its image written to: of a node that a commit fills, that of the
- * commit. */
+/* The disk whose job writes to this disk's image. Mostly the disk itself. A commit's target is a
+ * node without a job: there it is the disk, or node, that does the commit. */
 static inline struct bpull_disk *disk_with_job(struct bpull_disk *disk)
 {
 	if (!disk->nodes.of || disk->job.step != JOB_IDLE)
@@ -343,12 +355,12 @@ enum disk_part {
 	DISK_DATA,  /* the guest's bytes: in the data file, where the overlay has one */
 };
 
-/* Something was written there, or is to be before the next barrier: it is durable only behind one
- * (I1). Nothing else sets `undurable` and `data_undurable` of disk_commits. */
+/* That file was written to, or will be before its next barrier: what was written is durable only
+ * after that (I1). Nothing else sets `undurable` and `data_undurable` of disk_commits. */
 void disk_wrote(struct bpull_disk *disk, enum disk_part part);
 
-/* Its image may be written to from now on. What the last process has written there looks durable,
- * and is not, if that was killed: the next barrier covers it (I1, I3). */
+/* The disk's image may be written to from now on. What an earlier process wrote before it was
+ * killed may be in the page cache only, so the next barrier must cover that, too (I1, I3). */
 void disk_began_writing(struct bpull_disk *disk);
 /* How many of the len bytes at host_off are to be written. A data file need not be longer than the
  * guest's disk (a device can't be), but where it is, the rest of the last cluster is cleared. */
@@ -362,16 +374,16 @@ const char *disk_show(const struct bpull_disk *disk, struct shown *shown);
 /* Takes the disk off the engine's list: rounds don't visit it any more. */
 void disk_leave_engine(struct bpull_disk *disk);
 
-/* Others may look at the tables again, and write the header. */
+/* Ends disk.exclusive: others may look at the tables and write the header again. */
 void disk_end_exclusive(struct bpull_disk *disk);
 
-/* The new file got its name or was removed: there is none to write to any more. */
+/* The flatten's new file has got its name, or was removed: there is no file to write to any
+ * more. */
 bool flatten_is_over(const struct bpull_disk *disk);
 
-/* Tells the backend of a file that was opened for the disk, opaque. Fits chain_open.file_opened. */
+/* Tells the backend that a file was opened. opaque: the disk. For chain_open.file_opened. */
 void disk_note_file_opened(void *opaque, struct file *file);
-
-/* Before a file is closed: the backend forgets it. opaque is the engine. */
+/* Tells the backend that a file will be closed. opaque: the engine, not the disk. */
 void disk_note_file_closing(void *opaque, struct file *file);
 
 #endif
