@@ -15,46 +15,49 @@ struct file;
 struct job;
 struct op;
 
-/* The job ends with this error, unless it has one already. The message is copied. */
+/* The job fails: it unwinds, and ends with this error, unless it has one already. The message is
+ * copied. */
 void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* The same, from an operation in error: names the file, the offset and the direction. */
+/* An operation of the job is in error. Stops the job if its on_error policy wants that, or if the
+ * source is away; else the job fails, with a message that names the file, the offset and the
+ * direction. Does nothing for a read of an aborted job. */
 void job_fail_op(struct bpull_disk *disk, const struct op *op);
-/* What the program may do about the failure that is about to be recorded. */
+/* Before job_fail(): what the program may do about the failure. */
 void job_set_remedy(struct bpull_disk *disk, enum bpull_remedy remedy);
-/* The job's message is of the mark of a changed base, in place of any other; with an error, a job
- * that failed has that one from now on. */
+/* Replaces the job's message by one about the mark of a changed base. error: not 0: replaces the
+ * error of a job that has failed, too. */
 void job_say_mixed(struct bpull_disk *disk, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* A failed job's message goes on with the leaked clusters that it leaves. */
+/* Adds to a failed job's message that it leaves leaked clusters. */
 void job_say_leaked(struct bpull_disk *disk);
-/* A failed job ends with tables in memory that could not be written, because of `error`: its
- * message says so, behind what failed first. */
+/* Adds to a failed job's message, after what failed first, that it ends with tables in memory that
+ * could not be written because of `error`. */
 void job_say_uncommitted(struct bpull_disk *disk, int error);
-/* A failed job leaves an image below an open disk that nothing writes to any more before the disk
- * is opened anew, because of `error`: its message says so, behind what failed first. */
+/* Adds to a failed job's message, after what failed first: because of `error` nothing writes to
+ * this file, an image below an open disk, before the disk is opened anew. */
 void job_say_given_up(struct bpull_disk *disk, const struct file *file, int error);
-/* What comes before all else after that error: "make room, then ", or "". */
+/* Advice that an error for want of room makes the first thing to do: "make room, then ", or "". */
 const char *fault_room_advice(int error);
 /* What failed, in a sentence of at most cap bytes that ends with what_now. */
 void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
 			  char *out, size_t cap);
 
-/* The operation failed with this error of a file that a program supplies: of another file's it says
- * what it always does. */
+/* The operation failed with this error, and it came from a source (a base that the program
+ * supplies). The same number from another file has no special meaning. */
 bool fault_is_of_source(const struct op *op, int error);
-/* This file has answered: if it is the source that was away, the program is told that the job goes
- * on, and tables are loaded ahead again. NULL: the job has got all that it needed. */
+/* This file has answered: if it is the source that was away, tells the program that the job goes
+ * on, and lets tables be loaded ahead again. NULL: the job has got all that it needed. */
 void job_note_back(struct bpull_disk *disk, const struct file *file);
 /* An error stopped the job, and the program has not resumed it yet. */
 bool job_is_stopped(const struct bpull_disk *disk);
-/* A job that its source's absence has stopped tries again by itself: true once, when its time has
- * come. A job that the program keeps paused does not. */
+/* For a job that was stopped because its source is away: true, once, when it is time to try again.
+ * Never for a job that the program keeps paused. */
 bool job_take_retry(struct job *job, bool is_kept_paused, uint64_t now_ns);
-/* The job is stopped no more, and bpull_job_get_info() says so. */
+/* Forgets the error that stopped the job. It stays paused until the caller resumes it. */
 void job_forget_stop(struct job *job);
 
-/* A thread has asked for an abort. */
+/* The program has asked for an abort, whether or not the job has seen it yet. */
 bool job_is_aborted(struct bpull_disk *disk);
 
 #endif

@@ -44,70 +44,72 @@ struct job_left {
 
 #define JOB_LOOKS 16
 
-/* How long that will take, from how fast it became less lately (job/progress/left.c). */
+/* How long the rest of the job will take, by how fast that rest became less lately
+ * (job/progress/left.c). */
 struct job_time_left {
 	struct {
-		uint64_t at_ns, bytes;
-	} looks[JOB_LOOKS]; /* a ring */
+		uint64_t at_ns, bytes; /* what was left then */
+	} looks[JOB_LOOKS];            /* a ring */
 	unsigned n_looks;
-	uint64_t ns; /* 0: not known */
+	uint64_t ns; /* the answer; 0: not known */
 };
 
-/* How it gives way to its guest (job/progress/give_way.c). */
+/* How the job keeps its guest's requests fast (job/progress/give_way.c). */
 struct job_give_way {
-	uint64_t target_ns; /* 0: it does not by this */
+	uint64_t target_ns; /* the 99th percentile to keep; 0: none was asked for */
 	struct pace_guest guest;
-	uint64_t looked_ns, done_bytes; /* of the last look */
-	uint64_t p99_ns;                /* what it saw lately; 0: nothing */
-	uint64_t forgot_ns;             /* when "lately" began anew */
+	uint64_t looked_ns, done_bytes; /* time of the last look; bytes that were done then */
+	uint64_t p99_ns;                /* the 99th percentile lately; 0: not known */
+	uint64_t forgot_ns;             /* when latency_forget() was called last */
 };
 
-/* How fast it is to go (job/progress/pace.c). */
+/* How fast the job is to go (job/progress/pace.c). */
 struct job_pace {
 	struct pace_wish wish;
 	struct pace_watch watch;
-	uint64_t needed;  /* bytes/s, as pace_needed_rate() */
+	uint64_t needed;  /* bytes/s: pace_needed_rate() at the last look */
 	uint64_t next_ns; /* of the next look */
 	struct job_give_way way;
 };
 
-/* A commit into a lower layer (job/chain/down.c). */
+/* A commit into a lower image (job/chain/down.c, pivot.c). The old image is the one that the disk
+ * had before the pivot. */
 struct job_down {
-	struct op grow;            /* waits until that layer is long enough */
-	bool is_growing, is_grown; /* the guest is held until that is done */
-	bool is_held;              /* the guest's requests wait for the end */
-	bool is_quiet;             /* ... and none is in flight */
-	bool is_told;              /* READY was sent */
-	bool is_given_up;          /* the disk has another image */
-	bool is_emptied;           /* the one that was the disk's reads all from that one */
-	bool is_slowed;            /* what changes the guest's data waits until more is copied */
-	bool has_retried;          /* unwinding: as struct job's, of that layer's commit */
-	struct converge converge;  /* the looks at what a guest had written */
+	struct op grow;            /* waits until the lower image is as long as the disk */
+	bool is_growing, is_grown; /* the guest is held while the lower image grows */
+	bool is_held;              /* the guest's requests wait for the end of the job */
+	bool is_quiet;             /* is_held, and no request is in flight any more */
+	bool is_told;              /* the READY event was sent */
+	bool is_given_up;          /* the old image is: the lower one is the disk's image now */
+	bool is_emptied;           /* the old image reads all from the lower one */
+	bool is_slowed;            /* requests that change data wait until more is copied */
+	bool has_retried;          /* as job.has_retried, for the lower image's commit */
+	struct converge converge;  /* looks at what the guest has written */
 	struct {
 		unsigned own, below;
-	} n_settles;            /* commits at the end, of the disk's image and of that layer */
-	struct file *old_files; /* of the image that was the disk's: its own first */
+	} n_settles;            /* commits at the end: of the disk's image, and of the lower one */
+	struct file *old_files; /* of the old image: its own file first */
 	enum image_format old_format;
 };
 
-/* How it failed, or what stops it (core/fault.c). */
+/* How the job failed, or what stops it (core/fault.c). */
 struct job_fault {
-	int error;
-	enum bpull_remedy remedy; /* what the program may do about that error */
-	bool was_io, was_read;    /* of that error */
+	int error;                /* -errno; 0: the job has not failed */
+	enum bpull_remedy remedy; /* what the program may do about `error` */
+	bool was_io, was_read;    /* `error` is a request's and not -ENOMEM; of a read */
 	char message[1024];
-	/* The message is of the mark (commit/mixed.c): events of any status carry it. */
+	/* The message is about the mark (commit/mixed.c): events of any status carry it. */
 	bool says_mixed;
-	bool stopped; /* by an error; paused until the program resumes the job */
+	bool stopped; /* by an error that the job survives; paused until the program resumes it */
 	struct {
 		int error;
-		uint64_t off;
+		uint64_t off; /* byte of the file, or guest offset where no file is known */
 		bool was_read;
-	} stop; /* that error, and where; zeros while it is not stopped */
-	/* What a base is read from is away: it was told, and not that it is back. Stopped by that,
-	 * the job tries again at retry_ns (0: it does not, the program has paused it). */
+	} stop; /* the error that stopped the job; zeros while it is not stopped */
+	/* The program was told that a source is away, and not yet that it is back. A job that this
+	 * stopped tries again at retry_ns (0: it does not, since the program has paused it). */
 	bool is_away;
-	const struct file *away_file; /* the one that was told; NULL: not known which */
+	const struct file *away_file; /* the source that is away; NULL: not known which */
 	uint64_t retry_ns;
 };
 
@@ -116,18 +118,19 @@ struct job {
 	uint32_t flags;    /* enum bpull_job_flags */
 	uint32_t on_error; /* enum bpull_on_error */
 	bool paused, aborted;
-	bool finalize;      /* asked for */
-	unsigned n_gone_on; /* times that a stopped job was resumed */
+	bool finalize;      /* the program has asked for it */
+	unsigned n_gone_on; /* how often the job was resumed after an error had stopped it */
 	struct job_fault fault;
 	uint64_t start_ns;
-	uint64_t n_synced_before;       /* disk.commits.n_synced when it began */
-	struct bpull_job_info counters; /* the owner's; job/progress/info.c tells of them */
-	uint64_t commit_target;         /* the hard commit that the step waits for; 0: none yet */
+	uint64_t n_synced_before; /* disk_commits.n_synced when the job began */
+	/* Owner's thread only; job/progress/info.c copies them to disk.control. */
+	struct bpull_job_info counters;
+	uint64_t commit_target; /* the hard commit that the step waits for; 0: none yet */
 	struct job_pace pace;
 	struct job_left left;
 	struct job_time_left time_left;
 	struct job_down down;
-	bool has_retried; /* unwinding: the commit that found no space had another try */
+	bool has_retried; /* while unwinding: a commit that found no space was tried once more */
 };
 
 /* It is neither stopped nor paused, and is not to end. */
