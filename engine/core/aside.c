@@ -38,7 +38,7 @@ static enum step aside_step(struct op *op)
 	return STEP_WAIT;
 }
 
-/* There was no worker for it. */
+/* begin() failed, or there was no worker. */
 static void aside_fail(struct op *op)
 {
 	aside_end((struct aside *)op, op->error);
@@ -82,10 +82,10 @@ bool aside_do(struct bpull_disk *disk, const struct aside_kind *kind)
 		return true;
 	if (aside->runs)
 		return false;
-	/* What one before it, or one that never began, took was given back. */
+	/* An earlier work has ended disk.exclusive, also one that never began. */
 	assert(!disk->exclusive || aside->kind);
 	aside->kind = kind;
-	/* No walk begins from now on; the end of the last one runs the job again. */
+	/* No walk begins from now on. When the last one ends the job runs, and comes here again. */
 	if (kind->is_exclusive)
 		disk->exclusive = true;
 	if (!kind->is_exclusive || !disk->n_walking)
@@ -112,7 +112,7 @@ void aside_begin_step(struct bpull_disk *disk)
 {
 	struct aside *aside = &disk->aside;
 
-	/* One that waits for walks to end has not begun. */
+	/* Work that waits for walks to end has not begun: it is dropped. */
 	if (aside->kind && !aside->runs) {
 		if (aside->kind->is_exclusive)
 			disk_end_exclusive(disk);

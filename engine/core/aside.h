@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What a job does between two of its steps and waits for files: it runs on a worker,
- * and the engine's rounds, which serve all guests, go on. One at a time for a disk.
- * While it runs the job stands still; guests' requests and commits do not.
+ * Work of a job that waits for files, between two of the job's steps: it runs on a worker, so the
+ * engine's rounds, which serve all guests, go on. A disk has one such work at a time. While it runs
+ * the job stands still; guests' requests and commits do not.
  *
  * The blocking functions of the formats, run whole, were chosen over operations of many
  * phases: each is tested by itself, with a cut after each of its writes.
@@ -25,41 +25,42 @@ struct aside_kind {
 	/* Nothing else may look at the image's tables or write its header meanwhile:
 	 * disk.exclusive. */
 	bool is_exclusive;
-	/* Before it, on the engine's thread. 0 or -errno: then there is no work, but an end. NULL:
-	 * nothing. */
+	/* Called before work(), on the engine's thread. 0, or -errno: work() is not run, but end()
+	 * is. May be NULL. */
 	int (*begin)(struct bpull_disk *disk);
-	/* On a worker: touches what no operation and no call on the disk touches meanwhile. 0 or
-	 * -errno. */
+	/* Called on a worker: it may touch only what no operation and no call on the disk touches
+	 * meanwhile. 0 or -errno. */
 	int (*work)(struct bpull_disk *disk, struct err *err);
-	/* After it, on the engine's thread, also where the work was never run for want of a
-	 * worker: rc is that error, and err has no sentence. NULL: nothing. */
+	/* Called after work(), on the engine's thread. Also called where begin() failed or no
+	 * worker could be had: then rc is that error, and err has no sentence. May be NULL. */
 	void (*end)(struct bpull_disk *disk, int rc, const struct err *err);
 };
 
-/* Each of the eleven kinds once: one that ran when a step began is counted in that step, too. */
+/* There are eleven kinds, and each is done once in a step at most. One that was still running as a
+ * step began counts in that step. */
 #define ASIDE_MAX_DONE 11
 
 struct aside {
 	struct op op;
 	struct io_req req;
-	const struct aside_kind *kind; /* of what runs, or waits for walks to end; NULL: nothing */
-	bool runs;
-	bool was_run;                                  /* on a worker, to its end */
+	const struct aside_kind *kind; /* what runs, or waits for walks to end; NULL: nothing */
+	bool runs;                     /* `kind` runs: it does not wait for walks */
+	bool was_run;                  /* the last one's work() ran, to its end */
 	const struct aside_kind *done[ASIDE_MAX_DONE]; /* in this step of the job */
 	unsigned n_done;
-	int rc; /* of the last one */
+	int rc; /* of the last one that ended, as `err` */
 	struct err err;
-	void *state; /* its own: from begin() to end() */
-	uint64_t n;  /* what the last one counted */
+	void *state; /* what begin() keeps for end(): the kind's own */
+	uint64_t n;  /* a count that the last one's work() leaves to the job */
 };
 
-/* True: it was done in this step of the job, and its result is in disk->aside. Else it is begun,
- * unless it is under way. */
+/* True: the work was done in this step of the job, and its result is in disk->aside. False: it is
+ * begun, or under way, or another one is; call again in a later round. */
 bool aside_do(struct bpull_disk *disk, const struct aside_kind *kind);
 bool aside_is_done(const struct bpull_disk *disk, const struct aside_kind *kind);
-/* One is under way. */
+/* Some work runs on a worker. */
 bool aside_runs(const struct bpull_disk *disk);
-/* A step of the job begins: nothing is done. */
+/* A step of the job begins: forgets what was done, and what waits for walks to end. */
 void aside_begin_step(struct bpull_disk *disk);
 
 #endif
