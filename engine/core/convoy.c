@@ -19,8 +19,9 @@ static bool is_alike(const struct convoy *convoy, uint64_t layer, uint64_t rate)
 	return convoy->layer == layer && convoy->rate == rate;
 }
 
-/* Parted members may have company again where those that they were parted from have ended. */
-static struct convoy *find_convoy(struct convoys *convoys, uint64_t layer, uint64_t rate)
+/* Finds the convoy of that layer and rate, or adds one; NULL: no memory. If all that there are were
+ * parted, those that they were parted from have ended: the largest becomes an ordinary convoy. */
+static struct convoy *find_or_add_convoy(struct convoys *convoys, uint64_t layer, uint64_t rate)
 {
 	struct convoy *c, *parted = NULL;
 
@@ -44,7 +45,8 @@ static struct convoy *find_convoy(struct convoys *convoys, uint64_t layer, uint6
 	return c;
 }
 
-static void count_members(struct convoys *convoys)
+/* The number of members has changed, and with it how much may be kept. */
+static void set_kept_limit(struct convoys *convoys)
 {
 	uint64_t n = 0;
 
@@ -81,22 +83,23 @@ static void enter_convoy(struct convoys *convoys, struct convoy *convoy,
 	member->next = convoy->members;
 	convoy->members = member;
 	convoy->n++;
-	count_members(convoys);
+	set_kept_limit(convoys);
 }
 
 void convoy_join(struct convoys *convoys, struct convoy_member *member, uint64_t layer,
 		 uint64_t rate, uint64_t disk_len, struct convoy_place *begin)
 {
-	struct convoy *convoy = find_convoy(convoys, layer, rate);
+	struct convoy *convoy = find_or_add_convoy(convoys, layer, rate);
 
 	*begin = (struct convoy_place){ 0 };
 	if (!convoy)
 		return;
 	convoy_find_last(convoy);
-	/* The others do not come by where its disk is, or not soon. */
+	/* The convoy is beyond the end of this member's disk, and comes round to it late or
+	 * never. */
 	if (convoy->n && convoy->last.guest_off >= disk_len)
 		return;
-	if (convoy->n && member->len) /* it was a member before */
+	if (convoy->n && member->len) /* it was a member of a convoy before */
 		note_gap(member, &convoy->last);
 	member->len = disk_len;
 	enter_convoy(convoys, convoy, member);
@@ -121,7 +124,7 @@ void convoy_leave(struct convoys *convoys, struct convoy_member *member)
 		*link = convoy->next;
 		free(convoy);
 	}
-	count_members(convoys);
+	set_kept_limit(convoys);
 }
 
 bool convoy_is_parted(const struct convoy_member *member)
@@ -157,14 +160,14 @@ void convoy_note_run(struct convoy_member *member, uint64_t took_ns)
 
 /* ---- a member that was parted ---- */
 
-/* A device that stalls again and again would hold the others each time. */
+/* Without this a device that stalls again and again would hold the others each time. */
 static bool has_come_on(const struct convoy_member *member)
 {
 	return !member->n_parted || member->runs.n >= 1u << MIN(member->n_parted - 1, MAX_TRIALS);
 }
 
-/* Neither would have to wait for the other. The mean of one that has stalled is long for a while,
- * so its last run decides. */
+/* Neither the member nor the convoy would have to wait for the other. The mean of a member that has
+ * stalled stays long for a while, so its last run decides. */
 static bool is_as_fast(const struct convoy *convoy, const struct convoy_member *member)
 {
 	uint64_t others_ns = convoy_run_ns(convoy, false);
@@ -174,8 +177,8 @@ static bool is_as_fast(const struct convoy *convoy, const struct convoy_member *
 	       others_ns <= CONVOY_PATIENCE_RUNS * slow_ns;
 }
 
-/* A member goes to a convoy that was not parted from another, or has at least as many members as
- * its own (`than`): so it does not go back and forth. */
+/* A member goes only to a convoy that was not parted from another, or that has at least as many
+ * members as its own (`than`), so that it does not go back and forth. */
 static bool is_better(const struct convoy *convoy, const struct convoy *than)
 {
 	return !convoy->is_parted || convoy->n >= than->n;

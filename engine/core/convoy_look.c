@@ -52,8 +52,8 @@ static bool has_held(const struct convoy *convoy)
 	return false;
 }
 
-/* Members wait for the last ones, and some of these are slow by themselves: they wait for no
- * source, and for no buffer. */
+/* Members wait for the last ones, none of these waits for a shared read, and one of them waits for
+ * no buffer either: it is slow by itself. */
 static bool waits(const struct convoy *convoy)
 {
 	bool is_slow = false;
@@ -68,8 +68,8 @@ static bool waits(const struct convoy *convoy)
 	return is_slow && has_held(convoy);
 }
 
-/* Its last member has not come on for longer than any other may wait, and there are others that
- * wait. *at_ns: when to look again. */
+/* Notes whether the convoy's last member advances. True: it has not for STUCK_NS, and others wait
+ * for it. *at_ns: when to look again. */
 static bool note_stuck(struct convoy *convoy, bool came_on, uint64_t now_ns, uint64_t *at_ns)
 {
 	bool others_wait = has_held(convoy);
@@ -112,7 +112,7 @@ static void move_to(struct convoy *to, struct convoy_member **link)
 	to->n++;
 }
 
-/* The member has wrapped, and waits for others that are too far behind to feed it. */
+/* The member has begun its next lap, and waits for others that are too far behind to feed it. */
 static bool is_far_ahead(const struct convoys *convoys, const struct convoy *convoy,
 			 const struct convoy_member *member)
 {
@@ -120,8 +120,9 @@ static bool is_far_ahead(const struct convoys *convoys, const struct convoy *con
 	       convoy_distance(convoy, &member->place) > 2 * convoy_window_len(convoys);
 }
 
-/* Each of them goes by itself, and rejoins others that are where it is. Those that wait for the
- * last one to come to the disk's end go round with it: it may have left out what they have. */
+/* Parts each member that is far ahead: it goes by itself, and rejoins others that are where it is.
+ * While the last member is within a window of the disk's end none is parted: it is about to come
+ * round to where they are. */
 static void part_from_those_ahead(struct convoys *convoys, struct convoy *convoy)
 {
 	struct convoy_member **link = &convoy->members;
@@ -197,8 +198,8 @@ static uint64_t look_at_convoy(struct convoys *convoys, struct convoy *convoy, u
 	return now_ns;
 }
 
-/* A read of one member's that takes longer than its runs do hangs, or waits for something of that
- * member's own: the others read for themselves. Returns when to look again. */
+/* A read for all that takes STUCK_NS, and longer than any member's runs do, hangs, or waits for
+ * something of its own member's: the others read for themselves. Returns when to look again. */
 static uint64_t lose_late(struct convoys *convoys, uint64_t now_ns)
 {
 	uint64_t late_ns = STUCK_NS, first_ns;
