@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What of the kept ranges convoys need. What members are still to pass stays. What one of them has
- * left out, or what is before one that the others do not wait for any more, stays as long as there
- * is room: without it, it is read once more.
+ * Which kept ranges convoys still need. What members are still to pass stays. What lies in a
+ * member's gap, or before members that were parted, stays only while there is room: if it is
+ * dropped it is read once more.
  */
 #include "engine/core/convoy_kept.h"
 
@@ -13,7 +13,7 @@
 #include "engine/core/kept.h"
 #include "io/base.h"
 
-/* Some member is to come past within so many guest bytes. */
+/* The convoy's last member is to pass the range within so many guest bytes. */
 static bool is_ahead_of(const struct convoy *convoy, const struct kept *kept, uint64_t within)
 {
 	struct convoy_place end = { convoy->last.lap, kept->guest_off + kept->len };
@@ -23,14 +23,15 @@ static bool is_ahead_of(const struct convoy *convoy, const struct kept *kept, ui
 	return convoy_distance(convoy, &end) <= within;
 }
 
-/* Places of one lap before and behind are told by distance: none reads further ahead than a window
- * and the length of a run. */
+/* A kept range has no lap, so distance tells whether the convoy has passed it: no member reads
+ * further ahead than a window and the length of a run. */
 static uint64_t soon_len(const struct convoys *convoys)
 {
 	return 2 * convoy_window_len(convoys);
 }
 
-/* What lies between members that were parted and those who go on without them, and soon behind. */
+/* Guest bytes from members that were parted to those that go on without them, and soon_len()
+ * more. */
 static uint64_t gap_len(const struct convoys *convoys, const struct convoy *parted)
 {
 	const struct convoy *c = convoys->first;
@@ -57,7 +58,7 @@ static bool is_needed(const struct convoys *convoys, const struct kept *kept)
 	return false;
 }
 
-/* The member has passed over it, and has not come round to it. */
+/* The member has passed over the range, and has not come round to it yet. */
 static bool is_in_gap(const struct convoy_member *member, const struct kept *kept)
 {
 	struct convoy_place at = convoy_place_from(&member->gap.from, kept->guest_off);

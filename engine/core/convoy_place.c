@@ -8,8 +8,8 @@
 /* Guest bytes. */
 #define MIN_WINDOW (64 * KiB)
 
-/* Half of what may be kept: the rest is for what members have that end before others, and for those
- * that come round to a gap. */
+/* Half of what may be kept, shared by all real convoys. The other half is for ranges that members
+ * read who have left since, and for gaps. */
 uint64_t convoy_window_len(const struct convoys *convoys)
 {
 	uint64_t n = 0;

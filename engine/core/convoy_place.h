@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Where members of a convoy are, and how fast they go: for the files of convoys alone. */
+/* Where members of a convoy are, and how fast they are: for convoy*.c only. */
 #ifndef BLOCKPULL_CORE_CONVOY_PLACE_H
 #define BLOCKPULL_CORE_CONVOY_PLACE_H
 
@@ -13,6 +13,7 @@
  * rejected: what is long for a local disk is one read of a distant one. */
 #define CONVOY_PATIENCE_RUNS 8
 
+/* A convoy of one member is only kept so that others may join it. */
 static inline bool convoy_is_real(const struct convoy *convoy)
 {
 	return convoy->n > 1;
@@ -28,9 +29,9 @@ struct convoy_place convoy_place_from(const struct convoy_place *from, uint64_t 
 uint64_t convoy_distance(const struct convoy *convoy, const struct convoy_place *at);
 /* Sets convoy->last. */
 void convoy_find_last(struct convoy *convoy);
-/* It is one of the last, which the others wait for. */
+/* The member is in the same MiB as the last one: the others wait for it. */
 bool convoy_is_last(const struct convoy *convoy, const struct convoy_member *member);
-/* What a run of its members takes on average, of all or of those that are not the last; 0: not
+/* How long a run of the members takes on average; but_last: of those that are not the last. 0: not
  * known. */
 uint64_t convoy_run_ns(const struct convoy *convoy, bool but_last);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What jobs have read of layers that others of the engine read, too: plain bytes,
- * kept until all that need them have had them. A range is in the set from the moment
- * a run is about to read it. A run that needs it meanwhile waits for that read, and none
- * is done twice.
+ * What jobs have read of layers that other jobs of the engine read, too: bytes as the guest reads
+ * them, kept until all jobs that need them have taken them. A range is in the set from the moment a
+ * run is about to read it. A run that needs it meanwhile waits for that read, so no range is read
+ * twice.
  *
  * The bytes are found by the layer's number and the guest's offset: a layer below an
  * overlay never changes while it is open, and a number is never given twice.
@@ -25,7 +25,7 @@
 enum kept_state {
 	KEPT_COMING, /* a run reads it */
 	KEPT_HERE,   /* `bytes` are there */
-	KEPT_LOST,   /* that read failed, is late, or there is no memory: each reads for itself */
+	KEPT_LOST,   /* the read failed, is late, or lacked memory: each run reads for itself */
 };
 
 struct kept {
@@ -36,8 +36,8 @@ struct kept {
 	uint8_t *bytes;
 	uint64_t claimed_ns;    /* when its read began */
 	unsigned n_holds;       /* runs that read it or will take it; it is not freed meanwhile */
-	bool is_listed;         /* in the set: a run may find it */
-	struct op_list waiters; /* for it to be HERE or LOST */
+	bool is_listed;         /* in a list of the set: a run may find it */
+	struct op_list waiters; /* runs that wait until it is HERE or LOST */
 	struct kept *next;
 };
 
@@ -46,8 +46,8 @@ struct kept {
 /* Zero-initialised it keeps nothing. */
 struct kept_set {
 	struct kept *lists[KEPT_N_LISTS];
-	uint64_t len, max_len; /* bytes, those that are coming included */
-	unsigned n;            /* ranges: listed, and held */
+	uint64_t len, max_len; /* bytes of all ranges, the coming ones included; their limit */
+	unsigned n;            /* ranges that are listed, or held, or both */
 };
 
 /* The first range of the layer that meets [guest_off, end), which lies within one multiple of
@@ -62,10 +62,10 @@ struct kept *kept_claim(struct kept_set *set, uint64_t layer, uint64_t guest_off
 /* The range was read: keeps a copy of the bytes, if another run may want them. Gives up the
  * caller's hold. */
 void kept_fill(struct kept_set *set, struct kept *kept, const uint8_t *bytes);
-/* It was not read. Gives up the caller's hold. */
+/* The range was not read: it is LOST. Gives up the caller's hold. */
 void kept_lose(struct kept_set *set, struct kept *kept);
-/* No run waits any more for a read that began before before_ns and has not ended. Returns when the
- * first of those began that are waited for still; UINT64_MAX: none. */
+/* Makes ranges LOST whose read began before before_ns and has not ended, so that no run waits for
+ * them. Returns when the oldest read began that is still waited for; UINT64_MAX: there is none. */
 uint64_t kept_lose_late(struct kept_set *set, uint64_t before_ns);
 
 /* There is room for a range of len bytes. */
