@@ -8,8 +8,8 @@
 /* Guest bytes. */
 #define MIN_WINDOW (64 * KiB)
 
-/* Half of what may be kept, shared by all real convoys. The other half is for ranges that members
- * read who have left since, and for gaps. */
+/* Half of what may be kept, shared by all real convoys. The other half is for ranges that were read
+ * by members that have left since, and for gaps. */
 uint64_t convoy_window_len(const struct convoys *convoys)
 {
 	uint64_t n = 0;

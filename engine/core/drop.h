@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The layers that a job drops: hidden from mappings first, closed when nothing can be using them
- * any more. The layers of a node are those of the disk that was opened, whose requests use them,
- * too.
+ * any more. A node shares its layers with the disk that was opened, whose requests use them, too.
  */
 #ifndef BLOCKPULL_CORE_DROP_H
 #define BLOCKPULL_CORE_DROP_H
@@ -13,10 +12,10 @@
 
 struct bpull_disk;
 
-/* No mapping leads to the layers between the overlay and what stays (chain.pull_to) from now on;
- * requests submitted before may still use them. */
+/* Hides the layers between the overlay and the one that stays (chain.pull_to): no mapping leads to
+ * them from now on. Requests that were submitted before may still use them. */
 void drop_hide(struct bpull_disk *disk);
-/* They stay: mappings lead to them again. */
+/* The layers stay after all: mappings lead to them again. */
 void drop_show(struct bpull_disk *disk);
 /* The hidden layers are to be closed: until drop_end() no copy that follows a read begins.
  * Idempotent. */

@@ -11,15 +11,15 @@ struct bpull_engine;
 
 struct queued_event {
 	struct bpull_event event;
-	char message[1024]; /* event.message points here, and belongs to that event alone */
+	char message[1024]; /* event.message points here */
 	struct queued_event *next;
 };
 
-/* A disk's. A job has at most one of each of the first three. They are set aside when it starts, so
- * that no event needs memory later. NULL once queued. */
+/* A disk's. A job has at most one event of each of the first three kinds. Their memory is set aside
+ * when the job starts, so that none is lacking later. NULL: the event was queued. */
 struct disk_events {
 	struct queued_event *ready, *end, *stop;
-	struct queued_event *taken; /* the program may still read their messages */
+	struct queued_event *taken; /* a list: the program may still read their messages */
 };
 
 /* Sets memory for a new job's events aside. 0 or -ENOMEM. */
@@ -36,6 +36,8 @@ void events_push_stopped(struct bpull_disk *disk, int error, const char *message
 void events_push_ignored(struct bpull_disk *disk, int error, const char *message);
 /* Queues the event that the job goes on by itself; without memory the program gets none. */
 void events_push_resumed(struct bpull_disk *disk);
+/* Moves at most max events to `out`; returns how many. Their messages stay valid until
+ * events_drop_taken() of their disk. */
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);
 /* Frees all of a disk's events, taken or not. */
 void events_forget(struct bpull_disk *disk);

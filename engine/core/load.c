@@ -37,11 +37,11 @@ struct load {
 	struct table *tables[LOAD_MAX];
 	struct iovec iov[LOAD_MAX];
 	struct op_list waiters; /* operations that wait for any of the tables */
-	/* The disk whose walk will want the tables (n_background); NULL: an operation waits. */
+	/* The disk whose walk will want the tables; NULL: an operation wants one now. */
 	struct bpull_disk *ahead;
 };
 
-/* Loaded ahead at most: in requests, and bytes of one layer. */
+/* What load_ahead() loads of one layer at most: requests; bytes. */
 #define AHEAD_MAX 32
 #define AHEAD_LEN (512 * KiB)
 
@@ -51,8 +51,8 @@ static void load_end(struct load *load, int error)
 
 	for (unsigned i = 0; i < load->n; i++)
 		load->tables[i]->waiters = NULL;
-	/* Nothing waits, or the error may be another table's: the operation that wants a table
-	 * reads it again, alone. */
+	/* Either it was a load ahead, which nothing waits for, or it is not known which of several
+	 * tables failed: each operation that waits reads its own table again, alone. */
 	if (error && (!load->waiters.first || load->n > 1)) {
 		engine->n_ahead_failed++;
 		op_wake_all(&load->waiters, 0, NULL, 0, false);

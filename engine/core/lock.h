@@ -20,28 +20,28 @@ struct bpull_engine;
 struct engine_thread {
 	bool is_on;
 	pthread_t thread;
-	pthread_t runner; /* the same, set by the thread itself: it alone runs operations */
+	pthread_t runner; /* the same thread, set by itself: it alone runs operations */
 	/* To come in, a thread takes the lobby, then the mutex, and gives the lobby back. A thread
 	 * that waits for the mutex holds the lobby, so the engine's thread can't take the mutex
 	 * again before it. */
 	pthread_mutex_t lobby, mutex;
 	pthread_mutex_t
 		ring; /* its holder may enter the ring; taken only under the engine's lock */
-	bool spins;   /* a waiter spins first: the mutex's holder runs on another processor */
+	bool spins;   /* a waiter spins first: the holder runs on another processor */
 	_Atomic(pthread_t) owner; /* the mutex's holder, where depth > 0 */
-	unsigned depth;
-	pthread_cond_t round; /* after each round of the engine, while a thread waits */
-	unsigned n_waiters;
+	unsigned depth;           /* nested engine_enter() calls of the owner */
+	pthread_cond_t round;     /* signalled after each round, if a thread waits for one */
+	unsigned n_waiters;       /* threads that wait for a round */
 	bool quit;
 	int event_fd; /* readable while there are events */
 };
 
-/* A thread that waits for one request. */
+/* A call that waits for one guest request. */
 struct waiter {
 	pthread_cond_t cond;
 	bool done;
-	int result;
-	int count;
+	int result; /* 0 or -errno */
+	int count;  /* extents, of a block status */
 };
 
 /* The caller is inside, which means that it holds the lock, until engine_leave(). Calls may be
@@ -62,17 +62,17 @@ static inline void engine_leave_scope(struct bpull_engine **engine)
 /* The same with a disk's, NULL allowed. */
 #define DISK_SCOPE(disk) ENGINE_SCOPE((disk) ? (disk)->engine : NULL)
 
-/* Called inside. Between the two, other threads may come in whenever this thread waits for a
- * file or has computed for a while. They may do all but what the caller keeps them from. Not
- * for the engine's own thread. Nested ones end in reverse order. Without an engine thread they
- * do nothing. */
+/* Called inside. From engine_yields_begin() to engine_yields_end(), this thread gives the lock away
+ * whenever it waits for a file or has computed for a while, and other threads come in. The caller
+ * keeps them from what it works on, say by disk.exclusive. Not for the engine's own thread. Nested
+ * ones end in reverse order. Without an engine thread both calls do nothing. */
 struct engine_yields {
 	struct blocking blocking;
 	struct blocking *before;
 	struct bpull_engine *engine;
-	unsigned depth; /* the thread's, while others are inside */
+	unsigned depth; /* engine_thread.depth, kept while others are inside */
 	unsigned n_pauses;
-	uint64_t since_ns; /* when other threads could come in last */
+	uint64_t since_ns; /* when this thread took the lock last */
 };
 
 void engine_yields_begin(struct engine_yields *yields, struct bpull_engine *engine);
@@ -84,19 +84,21 @@ void engine_submit(struct bpull_engine *engine);
 /* Called inside: sleeps until waiter_done(). */
 void waiter_wait(struct bpull_engine *engine, struct waiter *waiter);
 void waiter_done(struct waiter *waiter, int result, int count);
-/* Called inside: has event_fd say that there are events, or none. */
+/* Called inside: makes event_fd readable, since there are events, or not readable, since there are
+ * none. */
 void engine_notify(struct bpull_engine *engine, bool are_there);
 
-/* Waits for the engine's lock; a thread that waits already is first. */
+/* Waits for the engine's lock, after a thread that waits already. */
 void engine_lock_take(struct engine_thread *t);
 
 /* Gives the engine's lock back. */
 void engine_lock_give(struct engine_thread *t);
 
-/* Sleeps on the condition: others are inside meanwhile. False: end_ns has come. */
+/* Called inside. Gives the lock away while the thread sleeps on the condition. False: end_ns has
+ * come. */
 bool engine_sleep_on(struct engine_thread *t, pthread_cond_t *cond, uint64_t end_ns);
 
-/* Milliseconds from now to end_ns, as poll() wants them; -1: for ever. */
+/* Milliseconds to sleep before the next look, at most a second: for poll(). 0: end_ns has come. */
 int engine_nap_ms(uint64_t end_ns);
 
 #endif

@@ -109,7 +109,7 @@ unsigned loop_reap(struct bpull_engine *engine)
 	return n;
 }
 
-/* The program is not told of completions that may be late; the timer is in the same descriptor. */
+/* Completions that may be late are left to timer_fd, which is in the same epoll_fd. */
 void engine_arm_notify(struct bpull_engine *engine)
 {
 	if (!engine->loop.lazy)

@@ -18,13 +18,14 @@ struct op;
 struct merge_queue {
 	struct io_req *reqs[MERGE_QUEUE];
 	unsigned n;
-	/* Of the last ones, how many will be one write, and their bytes. */
+	/* How many of them, from the end, will be one write, and the bytes of that. */
 	unsigned n_last;
 	uint64_t last_len;
 };
 
-/* As op_submit(), for a write of a single buffer: it may go as a part of a larger one. True:
- * it is a part of the write that was asked for before it, and no request of its own. */
+/* As op_submit(), for a write of a single buffer, but queued until merge_flush(), which may submit
+ * it as a part of a larger write. True: it will be a part of the write that was queued before it,
+ * and so costs no request of its own. */
 bool merge_write(struct op *op, struct io_req *req);
 /* Submits the queue, at the end of a round. */
 void merge_flush(struct bpull_engine *engine);
