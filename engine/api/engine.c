@@ -223,7 +223,7 @@ int bpull_engine_fd(const struct bpull_engine *engine)
 		return -EINVAL;
 	if (!e->thread.is_on && !e->loop.fd_asked) {
 		e->loop.fd_asked = true;
-		loop_arm_notify(e);
+		loop_arm_descriptor(e);
 	}
 	return engine->thread.is_on ? engine->thread.event_fd : engine->loop.epoll_fd;
 }
@@ -242,7 +242,7 @@ static int process(struct bpull_engine *engine, struct bpull_event *events, int 
 	else if (!engine->thread.is_on)
 		engine->loop.again = true;
 	if (engine->loop.fd_asked)
-		loop_arm_notify(engine);
+		loop_arm_descriptor(engine);
 	return n;
 }
 
@@ -275,7 +275,7 @@ static int wait_for_work(struct bpull_engine *engine, bool in_ring, int timeout_
 	else if (in_ring)
 		return io_wait(engine->io, engine->loop.epoll_fd, timeout_ms);
 	if (!has_thread)
-		engine_arm_notify(engine);
+		loop_arm_backend(engine);
 	return poll(&ready, 1, timeout_ms) < 0 ? -errno : 0;
 }
 

@@ -39,7 +39,7 @@ static void *run_rounds_alone(void *opaque)
 			pthread_cond_broadcast(&t->round);
 		goes_on = engine->loop.again;
 		if (!goes_on)
-			engine_arm_notify(engine);
+			loop_arm_backend(engine);
 		engine_lock_give(t);
 		if (!goes_on)
 			poll(&ready, 1, -1);

@@ -110,15 +110,15 @@ unsigned loop_reap(struct bpull_engine *engine)
 }
 
 /* Completions that may be late are left to timer_fd, which is in the same epoll_fd. */
-void engine_arm_notify(struct bpull_engine *engine)
+void loop_arm_backend(struct bpull_engine *engine)
 {
 	if (!engine->loop.lazy)
 		io_set_notify(engine->io, true);
 }
 
-void loop_arm_notify(struct bpull_engine *engine)
+void loop_arm_descriptor(struct bpull_engine *engine)
 {
-	engine_arm_notify(engine);
+	loop_arm_backend(engine);
 	if (engine->loop.again || engine->events.first || engine->guests.done.first)
 		engine_wake(engine);
 }

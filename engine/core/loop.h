@@ -31,7 +31,7 @@ void engine_wake(struct bpull_engine *engine);
 void engine_rerun(struct bpull_engine *engine);
 /* Before a thread sleeps on epoll_fd: has the backend signal completions there, unless they may be
  * late. */
-void engine_arm_notify(struct bpull_engine *engine);
+void loop_arm_backend(struct bpull_engine *engine);
 /* Sleeps until a descriptor of the engine is readable, or timeout_ms have passed; not at all if a
  * round is due at once. */
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
@@ -59,6 +59,6 @@ unsigned loop_reap(struct bpull_engine *engine);
 
 /* Before the program may sleep on epoll_fd: makes that readable for what is due already and for
  * what completes. */
-void loop_arm_notify(struct bpull_engine *engine);
+void loop_arm_descriptor(struct bpull_engine *engine);
 
 #endif

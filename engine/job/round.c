@@ -194,7 +194,7 @@ void engine_run(struct bpull_engine *engine)
 {
 	engine_run_rounds(engine);
 	if (engine->loop.fd_asked)
-		loop_arm_notify(engine);
+		loop_arm_descriptor(engine);
 }
 
 bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns)
