@@ -54,7 +54,7 @@ static bool may_be_here(const struct bpull_disk *disk)
 
 static bool takes_no_waiting(const struct bpull_disk *disk, uint64_t now_ns)
 {
-	return disk_overlay(disk)->data->now.always || calm_is_there(&disk->guests.calm, now_ns);
+	return disk_overlay(disk)->data->now.always || calm_may_write(&disk->guests.calm, now_ns);
 }
 
 /* All of it has space already, and no other request is at work there. */

@@ -3,7 +3,7 @@
 
 #include "io/base.h"
 
-bool calm_is_there(const struct calm *calm, uint64_t now_ns)
+bool calm_may_write(const struct calm *calm, uint64_t now_ns)
 {
 	return now_ns >= calm->until_ns;
 }

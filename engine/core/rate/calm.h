@@ -18,14 +18,15 @@
 #define CALM_PAUSE_NS     UINT64_C(100000000)
 #define CALM_MAX_PAUSE_NS UINT64_C(10000000000)
 
-/* Zero-initialised no write took long. */
+/* Zero-initialised: no write has taken long yet. */
 struct calm {
 	uint64_t pause_ns; /* how long the last pause was; 0: there was none */
 	uint64_t until_ns; /* its end */
 };
 
-bool calm_is_there(const struct calm *calm, uint64_t now_ns);
-/* A write began and ended then. */
+/* No pause is under way: a thread that has more to do may write by itself. */
+bool calm_may_write(const struct calm *calm, uint64_t now_ns);
+/* A write began and ended at these times. A long one begins a pause. */
 void calm_note(struct calm *calm, uint64_t began_ns, uint64_t ended_ns);
 
 #endif
