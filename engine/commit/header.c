@@ -47,7 +47,7 @@ static enum step read_header(struct commit *commit)
 {
 	const struct staged_write *w = commit->staged.head[STAGE_HEADER];
 
-	if (job_check_drop(commit->op.disk))
+	if (may_drop_check(commit->op.disk))
 		return commit_go_on_with_link(commit);
 	commit->header_phase = HEADER_WRITE;
 	if (!w) /* a new raw file has none */
@@ -66,7 +66,7 @@ static enum step read_header(struct commit *commit)
 
 static enum step write_header(struct commit *commit)
 {
-	if (job_check_drop(commit->op.disk))
+	if (may_drop_check(commit->op.disk))
 		return commit_go_on_with_link(commit);
 	commit->header_phase = HEADER_BARRIER;
 	commit->op.disk->link.leaving = true;

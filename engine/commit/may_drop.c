@@ -9,7 +9,7 @@
 #include "engine/core/drop.h"
 #include "engine/core/fault.h"
 
-int job_check_drop(struct bpull_disk *disk)
+int may_drop_check(struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 

@@ -5,10 +5,11 @@
 
 struct bpull_disk;
 
-/* Asked at the point of no return, when everything that replaces the link is durable. 0: the link
- * may go. -ECANCELED: the job failed, was aborted or stopped, or requests that may use the dropped
- * layers are in flight. -ESTALE: a backing file is not what it was, and the job has failed of
- * that. -EAGAIN: that is not known yet, and the job comes again. */
-int job_check_drop(struct bpull_disk *disk);
+/* Call it before the point of no return, when everything that replaces the link is durable. 0: the
+ * link may be dropped. -ECANCELED: the job failed, was aborted or stopped, or requests that may use
+ * the dropped layers are in flight. -ESTALE: a backing file was changed, and this call has failed
+ * the job. -EAGAIN: whether one was changed is not known yet; the job asks again in its next
+ * round. */
+int may_drop_check(struct bpull_disk *disk);
 
 #endif

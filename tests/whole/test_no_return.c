@@ -40,28 +40,28 @@ Test(no_return, the_job_is_asked_for_each_reason)
 	open_at(&j, &chain, 1, 0);
 	disk = j.guest.disk;
 	job = &disk->job;
-	cr_assert_eq(job_check_drop(disk), 0);
+	cr_assert_eq(may_drop_check(disk), 0);
 	job->fault.error = -EIO;
-	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it failed");
+	cr_assert_eq(may_drop_check(disk), -ECANCELED, "it failed");
 	job->fault.error = 0;
 	job->aborted = true;
-	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it was aborted");
+	cr_assert_eq(may_drop_check(disk), -ECANCELED, "it was aborted");
 	job->aborted = false;
 	disk->control.want_abort = true;
-	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it is to be aborted");
+	cr_assert_eq(may_drop_check(disk), -ECANCELED, "it is to be aborted");
 	disk->control.want_abort = false;
 	job->fault.stopped = job->paused = true;
-	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it is stopped");
+	cr_assert_eq(may_drop_check(disk), -ECANCELED, "it is stopped");
 	job->fault.stopped = job->paused = false;
 	for (unsigned step = JOB_IDLE; step <= JOB_UNWINDING; step++) {
 		job->step = (enum job_step)step;
-		cr_assert_eq(!job_check_drop(disk), step == JOB_DETACHING, "step %u", step);
+		cr_assert_eq(!may_drop_check(disk), step == JOB_DETACHING, "step %u", step);
 	}
 	job->step = JOB_DETACHING;
 	disk->n_walking++;
-	cr_assert_eq(job_check_drop(disk), -ECANCELED, "a call is walking the chain");
+	cr_assert_eq(may_drop_check(disk), -ECANCELED, "a call is walking the chain");
 	disk->n_walking--;
-	cr_assert_eq(job_check_drop(disk), 0);
+	cr_assert_eq(may_drop_check(disk), 0);
 	sim_job_run(&j);
 	cr_assert_eq(j.status, BPULL_JOB_COMPLETED);
 	sim_job_close_judged(&j, true);
