@@ -377,15 +377,6 @@ bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op)
 	return true;
 }
 
-void commit_release(struct bpull_disk *disk)
-{
-	if (!disk->commits.held)
-		return;
-	disk->commits.held = false;
-	if (!disk->commits.in_flight)
-		commit_wake_waiters(disk, 0);
-}
-
 void commit_wait(struct bpull_disk *disk, struct op *op)
 {
 	if (!disk->commits.in_flight) {

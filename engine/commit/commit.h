@@ -39,8 +39,6 @@ void commit_keep_link(struct bpull_disk *disk);
 /* Begins a commit if none is in flight, and makes the operation ready when it ends. False: none can
  * be begun (the disk is poisoned, or there is no memory). */
 bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op);
-/* Ends commit_hold(). */
-void commit_release(struct bpull_disk *disk);
 /* Makes the operation ready when the commit in flight ends, at once if there is none. */
 void commit_wait(struct bpull_disk *disk, struct op *op);
 

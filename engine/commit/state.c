@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What commit.c and header.c share: the questions that others ask of a commit, its writes and
- * barriers, its end.
+ * What commit.c and header.c share: the questions that others ask of a commit, holding commits
+ * back, a commit's writes and barriers, its end.
  */
 #include "engine/commit/state.h"
 
@@ -90,6 +90,15 @@ bool commit_will_end(const struct bpull_disk *disk)
 void commit_hold(struct bpull_disk *disk)
 {
 	disk->commits.held = true;
+}
+
+void commit_release(struct bpull_disk *disk)
+{
+	if (!disk->commits.held)
+		return;
+	disk->commits.held = false;
+	if (!disk->commits.in_flight)
+		commit_wake_waiters(disk, 0);
 }
 
 void commit_abandon(struct bpull_disk *disk)

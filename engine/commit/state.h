@@ -26,6 +26,9 @@ bool commit_will_end(const struct bpull_disk *disk);
  * requests that want one wait. */
 void commit_hold(struct bpull_disk *disk);
 
+/* Ends commit_hold(): operations that waited for a commit run again. */
+void commit_release(struct bpull_disk *disk);
+
 enum commit_phase {
 	COMMIT_WRITE_REFCOUNT,
 	COMMIT_DATA_BARRIER,

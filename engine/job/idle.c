@@ -9,7 +9,6 @@
 #include "engine/job/idle.h"
 
 #include "engine/commit/batch.h"
-#include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/core/disk.h"
 #include "engine/core/lock.h"
