@@ -109,7 +109,8 @@ static void retire_writes(struct commit *commit)
 	commit->writes = NULL;
 }
 
-/* What was published by now was written by now; what comes later is for the next batch. */
+/* The data of all that was published so far is written; what is written later belongs to the next
+ * batch. */
 static enum step data_barrier(struct commit *commit)
 {
 	struct bpull_disk *disk = commit->op.disk;
@@ -127,8 +128,10 @@ static bool is_hard(const struct commit *commit)
 	return commit->kind != COMMIT_SOFT;
 }
 
-/* Entries on disk do not refer any more to what they replaced (I5). It is counted free in the next
- * batch, and used again when the requests that may still read it have ended. One lot at a time. */
+/* Entries on disk do not refer any more to the space that they replaced (I5): counts it free, which
+ * the next batch makes durable. It is used again when the requests that may still read it have
+ * ended. While an earlier lot waits for that, nothing more is let go. with_this: also what this
+ * batch's entries replaced. */
 static enum step let_go(struct commit *commit, bool with_this)
 {
 	struct bpull_disk *disk = commit->op.disk;
@@ -196,16 +199,17 @@ static enum step commit_step(struct op *op)
 	abort();
 }
 
-/* The commit has become an ordinary one. When it is tried again, the new link that it was to write
- * may be another job's. */
+/* The commit was to drop the link, and will not: takes its writes of the link out of it. When the
+ * commit is tried again, the link that it was to write may be another job's. */
 static void drop_link_writes(struct commit *commit)
 {
 	staged_clear_stage(&commit->staged, STAGE_NAME);
 	staged_clear_stage(&commit->staged, STAGE_HEADER);
 }
 
-/* Once the link is gone the commit is the guest's, not the job's. A job that was resumed since the
- * writes were begun tries them again: the program may have mended what they failed of. */
+/* A commit that found no space makes the job fail or stop. Not once the link is gone, when the
+ * commit is only the guest's. Nor if the job was resumed since the writes were begun: they are
+ * tried again, since the program may have mended what they failed of. */
 static bool is_jobs_failure(const struct commit *commit)
 {
 	const struct bpull_disk *disk = commit->op.disk;
@@ -242,8 +246,8 @@ static bool stall(struct commit *commit)
 	return true;
 }
 
-/* A commit can do without what it could not read: space that was let go waits for the next commit,
- * and the link for another try. */
+/* A read failed that the commit can do without: space that was to be let go waits for the next
+ * commit, or the link stays for now. */
 static bool go_on_unread(struct commit *commit)
 {
 	struct op *op = &commit->op;

@@ -24,17 +24,17 @@ enum commit_kind {
 void commit_begin(struct bpull_disk *disk, enum commit_kind kind);
 /* Tries the writes of a stalled commit again, if there is one. */
 void commit_retry(struct bpull_disk *disk);
-/* The error that stalled it: -errno. */
+/* The error that stalled the commit in flight: -errno. There must be a commit in flight. */
 int commit_stall_error(const struct bpull_disk *disk);
-/* For a guest's request that needs the next commit: tries a stalled one again, unless a job is
- * about to. False: it stays stalled, and a request that holds a lock must not wait for the job,
- * whose runs may wait for that lock. If the next try finds no space either, the operations that
- * wait for it get its error. */
+/* For a guest's request that needs the next commit: tries a stalled commit again, unless a job will
+ * do so. False: it stays stalled until the job tries again. Then a request that holds a lock must
+ * not wait, since the job's runs may wait for that lock. If the new try finds no space either, the
+ * operations that wait for the commit get its error. */
 bool commit_revive(struct bpull_disk *disk);
 /* The commit in flight is to drop the link, or has just done so. */
 bool commit_is_detaching(const struct bpull_disk *disk);
-/* The job that wanted the link dropped is over, or gave up: a commit in flight that has not come to
- * the header becomes a hard one. */
+/* The job that wanted the link dropped is over, or gave up: a commit in flight that has not begun
+ * to write the header becomes a hard one. */
 void commit_keep_link(struct bpull_disk *disk);
 /* Begins a commit if none is in flight, and makes the operation ready when it ends. False: none can
  * be begun (the disk is poisoned, or there is no memory). */

@@ -73,9 +73,9 @@ static enum step write_header(struct commit *commit)
 	return commit_write_stages(commit, STAGE_HEADER, N_STAGES);
 }
 
-/* The header on disk names the new base, or none: so does the chain from now on. The files that the
- * overlay does not read any more are their owners', and the job closes them. No request that might
- * use them is in flight: the link was not dropped before those had ended. */
+/* The header on disk names the new base, or none: the chain in memory follows. The files of the
+ * dropped layers go to disk->dropped, and the job closes them. No request that might use them is in
+ * flight, since may_drop_check() has asked for that. */
 static enum step link_gone(struct commit *commit)
 {
 	struct bpull_disk *disk = commit->op.disk;

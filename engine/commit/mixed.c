@@ -31,8 +31,8 @@
 #include "io/file.h"
 #include "io/file/file_rest.h"
 
-/* A file of the chain that was changed, or else one of which that is not known yet; NULL: there is
- * none. */
+/* Finds a backing file that was changed (*state: FILE_CHANGED), or else one of which that is not
+ * known yet (FILE_UNSURE); NULL: all are as they were. */
 static struct file *look_at_files(const struct bpull_disk *disk, enum file_state *state)
 {
 	struct file *unsure = NULL;
@@ -55,14 +55,14 @@ static struct file *look_at_files(const struct bpull_disk *disk, enum file_state
 	return unsure;
 }
 
-/* The same, but waits until it is known. */
+/* The same, but waits until it is known of all: only a changed file, or NULL. */
 static struct file *changed_file(const struct bpull_disk *disk)
 {
 	enum file_state state;
 	struct file *file;
 
 	while ((file = look_at_files(disk, &state)) && state == FILE_UNSURE)
-		file_changed(file);
+		file_changed(file); /* waits */
 	return file;
 }
 
@@ -83,8 +83,8 @@ int mixed_check_files(struct bpull_disk *disk)
 	return -ESTALE;
 }
 
-/* No commit may write the header meanwhile. A guest that flushes from several threads leaves no
- * moment without a commit, so the next one is held back. */
+/* No commit may write the header while a worker does. A guest that flushes from several threads
+ * leaves no moment without a commit, so the next one is held back. False: not yet. */
 static bool claim_header(struct bpull_disk *disk)
 {
 	if (commit_will_end(disk)) {
@@ -94,7 +94,7 @@ static bool claim_header(struct bpull_disk *disk)
 	return disk->guests.prepare != GUESTS_PREPARING;
 }
 
-/* The change of a file makes a mixture of what was copied through this disk. */
+/* Something was copied through this disk, so a changed backing file makes the image a mixture. */
 static bool may_be_mixture(const struct bpull_disk *disk)
 {
 	return !disk->flatten && disk->since_opened.has_copied;
@@ -129,7 +129,7 @@ static int clear_work(struct bpull_disk *disk, struct err *err)
 	return mark_overlay(disk, false, err);
 }
 
-/* No commit begins before the job has ended. */
+/* The job's end releases them. */
 static int hold_commits(struct bpull_disk *disk)
 {
 	assert(!commit_will_end(disk));

@@ -12,25 +12,28 @@ struct bpull_disk;
 struct err;
 struct layer;
 
-/* Fails the job if a file of the chain was changed since it was opened: 0 or -ESTALE. -EAGAIN: that
- * is not known yet, and the caller is to ask again in the next round. */
+/* Looks whether a backing file was changed since it was opened. 0: none was. -ESTALE: one was, and
+ * the job fails of it. -EAGAIN: that is not known yet, and the caller is to ask again in the next
+ * round. */
 int mixed_check_files(struct bpull_disk *disk);
-/* The last thing that a job does which keeps its link, whatever ended it, when its runs and commits
- * are over. Where a file of the chain was changed the image is marked, and the job's message says
- * so. A worker writes the header (core/aside.h). False: not yet. */
+/* For a job that ends with its link kept, for whatever reason, when its runs and commits are over:
+ * marks the image if a backing file was changed, and says so in the job's message. A worker writes
+ * the header (core/aside.h). True: all is done. False: call it again in the next round. */
 bool mixed_mark(struct bpull_disk *disk);
-/* The same when the disk is closed, for a change that no job has seen: after a job's end, or beside
- * copies that follow reads. Nothing is in flight, and what could be made durable is. */
+/* The same for a disk that is closed or given away, and at once: for a change that no job has seen,
+ * since it came after a job's end, or beside copies that follow reads. Nothing is in flight, and
+ * what could be made durable is. Blocks. */
 void mixed_mark_closing(struct bpull_disk *disk);
-/* The link is gone, durably: takes away the mark that the job was told to accept. As
- * mixed_mark(). */
+/* For a job whose link is gone, durably: takes away the mark that the job was told to accept. True
+ * and false as for mixed_mark(). */
 bool mixed_clear(struct bpull_disk *disk);
-/* -EPERM with a sentence: the image is marked, and the job does not accept that. */
+/* 0, or -EPERM with a sentence: the image is marked, and the job does not accept that. */
 int mixed_refuse(const struct layer *overlay, bool accepts, struct err *err);
-/* That, and -ESTALE: the job does, but what this disk has in memory of the changed file is of its
- * earlier state. */
+/* As mixed_refuse(), for an open disk. Also -ESTALE: the job accepts the mark, but the backing file
+ * was changed while this disk had it open, whose tables in memory may be those of before. */
 int mixed_check(const struct bpull_disk *disk, uint32_t job_flags, struct err *err);
-/* For the disk's warning: what reads this disk reads a mixture. NULL: it does not. malloc'd. */
+/* The disk's warning that an image which is read here is marked; the caller frees it. NULL: there
+ * is none, or no memory. */
 char *mixed_warning(const struct bpull_disk *disk);
 
 #endif

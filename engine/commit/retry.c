@@ -13,7 +13,7 @@
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 
-/* 0: the operation waits for the commit. Else the error for it. */
+/* 0: the operation waits for the commit. Else -errno, its error. */
 static int await_commit(struct op *op, bool begins)
 {
 	struct bpull_disk *disk = op->disk;

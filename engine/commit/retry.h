@@ -16,7 +16,7 @@ struct retry {
 	/* A guest's request begins the commit that it waits for, and tries a stalled one again. A
 	 * copy run does neither: a stalled commit waits for the job's runs to end. */
 	bool begins_commit;
-	uint64_t off; /* byte that an error is about, and whether it was to be read */
+	uint64_t off; /* what an error is reported with: the byte, and whether it was to be read */
 	bool is_read;
 };
 

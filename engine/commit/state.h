@@ -22,8 +22,8 @@ bool commit_is_stalled(const struct bpull_disk *disk);
 bool commit_is_running(const struct bpull_disk *disk);
 /* A commit is in flight that ends by itself: it is not stalled. */
 bool commit_will_end(const struct bpull_disk *disk);
-/* The job is to write the header with no commit in flight: until commit_release() none begins, and
- * requests that want one wait. */
+/* No commit begins until commit_release(), and operations that want one wait: a job is going to
+ * write the header itself, with no commit in flight. */
 void commit_hold(struct bpull_disk *disk);
 
 /* Ends commit_hold(): operations that waited for a commit run again. */
@@ -64,18 +64,19 @@ struct commit {
 	enum stage writing_lo, writing_hi; /* stages whose writes are in flight: [lo, hi) */
 	struct io_req *writes;
 	struct io_req sync;
-	/* What the header was: so many bytes at that place of the file, read before the new one is
-	 * written, and room for as many again. NULL: there is none. */
+	/* The bytes that the new header replaces, [header_off, header_off + header_len) of the
+	 * file, read before; and room for as many, to compare with them. NULL: the file has no
+	 * header. */
 	uint8_t *old_header;
-	struct io_req header; /* reads it, or writes it back */
+	struct io_req header; /* reads old_header, or writes it back */
 	uint64_t header_off, header_len;
-	int header_error;    /* of the new header's write or barrier; the old one is written back */
-	bool barrier_failed; /* header_error is of the barrier */
-	bool synced;         /* a barrier was passed */
+	int header_error; /* -errno of the new header's write or barrier: the old one goes back */
+	bool barrier_failed; /* header_error is the barrier's */
+	bool synced;         /* a barrier of the image's file was submitted */
 	bool stalled;        /* the writes found no space, and wait for commit_retry() */
 	int stall_error;     /* the error that stalled it: no space, or no memory */
-	unsigned n_gone_on;  /* the job's, when the writes were begun */
-	uint64_t number;     /* disk->commits.n_begun */
+	unsigned n_gone_on;  /* job.n_gone_on when the writes were begun or tried again */
+	uint64_t number;     /* disk_commits.n_begun as the commit began */
 	struct table_need need;
 };
 
@@ -90,8 +91,8 @@ void commit_end(struct commit *commit);
 void commit_wake_waiters(struct bpull_disk *disk, int error);
 /* Before the disk is closed: drops a stalled commit, with what it would have written. */
 void commit_abandon(struct bpull_disk *disk);
-/* The disk gets another image: what was changed of this one, and how it failed, is of no matter. No
- * commit is running, but for a stalled one. */
+/* The disk gets another image: forgets what this one has not made durable, and that it was
+ * poisoned. No commit may be running but a stalled one. */
 void commit_forget(struct bpull_disk *disk);
 
 #endif
