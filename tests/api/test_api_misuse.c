@@ -162,7 +162,7 @@ Test(api_misuse, relative_dir_is_where_file_names_lead_from)
 	cr_assert(strstr(error.message, "relative_dir"), "%s", error.message);
 }
 
-Test(api_misuse, a_name_for_the_base_without_a_base)
+Test(api_misuse, a_name_for_the_base_needs_a_base)
 {
 	struct bpull_job_options o = { .size = sizeof(o), .base_name = "base" };
 	struct bpull_measure measure = { .size = sizeof(measure) };
@@ -180,7 +180,7 @@ Test(api_misuse, a_name_for_the_base_without_a_base)
 		     error.message);
 }
 
-Test(api_misuse, jobs_of_what_cannot_be_pulled)
+Test(api_misuse, jobs_of_what_cannot_be_pulled_say_why)
 {
 	struct bpull_job_options o = { .size = sizeof(o), .guest_share = 101 };
 	struct bpull_disk_options raw = { .size = sizeof(raw), .format = BPULL_FORMAT_RAW };
@@ -214,7 +214,7 @@ Test(api_misuse, jobs_of_what_cannot_be_pulled)
 	}
 }
 
-Test(api_misuse, looking_at_images)
+Test(api_misuse, calls_on_images_say_what_they_do_not_take)
 {
 	struct bpull_disk_options bad = { .size = sizeof(bad), .format = BPULL_FORMAT_QED + 1 };
 	struct bpull_check_options check = { .size = sizeof(check),
@@ -254,7 +254,7 @@ Test(api_misuse, looking_at_images)
 	bpull_disk_close(disk);
 }
 
-Test(api_misuse, finding_an_image_of_the_chain)
+Test(api_misuse, finding_what_is_not_below_is_refused)
 {
 	struct bpull_disk *disk = api_rig_open("top", BPULL_DISK_READ_ONLY);
 	uint32_t depth = 0;
@@ -304,7 +304,7 @@ Test(api_misuse, the_word_that_all_is_open_comes_once)
 	cr_assert_eq(n, 5, "it was called although the image could not be opened");
 }
 
-Test(api_misuse, flattening_to_where_nothing_can_be)
+Test(api_misuse, flattening_to_where_nothing_can_be_is_refused)
 {
 	struct bpull_disk *disk;
 
@@ -320,7 +320,7 @@ Test(api_misuse, flattening_to_where_nothing_can_be)
 		     -ENOTDIR);
 }
 
-Test(api_misuse, nothing_to_close)
+Test(api_misuse, closing_nothing_does_nothing)
 {
 	bpull_disk_close(NULL);
 	bpull_engine_close(NULL);

@@ -24,7 +24,7 @@ static int one_result(void *user_data)
 	return event.error;
 }
 
-Test(api_misuse, requests_that_ask_for_nothing_or_too_much)
+Test(api_misuse, requests_for_nothing_or_too_much_end_in_one_event)
 {
 	struct bpull_disk *disk = api_rig_open("top", BPULL_DISK_GUEST_IO);
 	struct iovec iov = { .iov_base = &iov, .iov_len = 1 };

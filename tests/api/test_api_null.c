@@ -181,7 +181,7 @@ Test(api_null, requests_without_disk_or_buffer_are_refused)
 	cr_expect_eq(result_of_request(), 0);
 }
 
-Test(api_null, requests_that_wait)
+Test(api_null, requests_that_wait_refuse_null)
 {
 	struct iovec empty = { NULL, 0 }, hole = { NULL, 1 };
 	char bytes[16] = { 0 };
@@ -209,7 +209,7 @@ Test(api_null, requests_that_wait)
 	INVALID(bpull_pblock_status, extents, (null_other, 0, 16, NULL, 1));
 }
 
-Test(api_null, images_at_rest)
+Test(api_null, calls_on_images_at_rest_refuse_null)
 {
 	struct bpull_create_options o = { .size = sizeof(o),
 					  .format = BPULL_FORMAT_QCOW2,
@@ -235,7 +235,7 @@ Test(api_null, images_at_rest)
 	cr_expect_neq(access(null_out, F_OK), 0);
 }
 
-Test(api_null, the_libvirt_way)
+Test(api_null, libvirts_calls_refuse_null)
 {
 	struct bpull_create_options alone = { .size = sizeof(alone),
 					      .format = BPULL_FORMAT_QCOW2,

@@ -58,7 +58,7 @@ static size_t scatter(uint8_t *bytes, struct iovec *iov)
 }
 
 /* As many entries as there may be, in space that is new: the library adds head and tail to them. */
-Test(api_requests, the_longest_vector)
+Test(api_requests, the_longest_vector_fits_into_new_space)
 {
 	static uint8_t out[64 * N_ENTRIES], in[64 * N_ENTRIES];
 	static struct iovec to[N_ENTRIES + 1], from[N_ENTRIES + 1];
@@ -89,7 +89,7 @@ Test(api_requests, the_longest_vector)
 }
 
 /* The whole disk in one request, and one byte more. */
-Test(api_requests, the_longest_request)
+Test(api_requests, a_request_may_be_of_the_whole_disk_and_no_more)
 {
 	uint8_t *bytes = calloc(1, BASE_LEN);
 	struct iovec wraps[2] = { { bytes, SIZE_MAX }, { bytes, 2 } };
@@ -105,7 +105,7 @@ Test(api_requests, the_longest_request)
 	free(bytes);
 }
 
-Test(api_requests, requests_of_no_bytes)
+Test(api_requests, requests_of_no_bytes_end_well_inside_the_disk)
 {
 	const uint64_t offs[] = { 0, 777, BASE_LEN, BASE_LEN + 1, UINT64_MAX };
 	struct bpull_extent extent;
@@ -132,7 +132,7 @@ Test(api_requests, requests_of_no_bytes)
 
 /* The image can't grow, by a limit of the process here: as without space, the guest may try
  * again. */
-Test(api_requests, an_image_that_cannot_grow)
+Test(api_requests, an_image_that_cannot_grow_lets_its_guest_try_again)
 {
 	struct rlimit limit, less;
 	struct stat st;
@@ -283,7 +283,7 @@ static void poll_edges(uint32_t engine_flags)
 	close(epoll_fd);
 }
 
-Test(api_requests, edges_of_the_descriptor)
+Test(api_requests, a_loop_of_edges_misses_no_event)
 {
 	poll_edges(0);
 }

@@ -179,7 +179,7 @@ Test(api_resize, what_is_wrong_is_told_at_once)
 }
 
 /* While it rests it is another's, who may make it longer. */
-Test(api_resize, a_disk_that_rests)
+Test(api_resize, a_disk_that_rests_is_not_resized)
 {
 	cr_assert_eq(bpull_disk_inactivate(disk, &error), 0, "%s", error.message);
 	cr_assert_eq(bpull_disk_resize(disk, NEW_LEN, NULL, &error), -EPERM);

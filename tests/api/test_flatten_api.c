@@ -131,7 +131,7 @@ static void expect_same(const char *raw)
 	free(got);
 }
 
-Test(flatten_api, to_each_format_and_back)
+Test(flatten_api, each_format_can_be_made_of_each)
 {
 	static const enum bpull_format formats[] = { BPULL_FORMAT_QCOW2, BPULL_FORMAT_QED,
 						     BPULL_FORMAT_RAW, BPULL_FORMAT_UNKNOWN };
@@ -215,7 +215,7 @@ Test(flatten_api, a_directory_that_appears_meanwhile_is_no_name)
 	cr_assert_eq(rmdir(scratch("new")), 0, "something was left in it");
 }
 
-Test(flatten_api, what_is_refused)
+Test(flatten_api, options_of_no_sense_are_refused)
 {
 	struct bpull_create_options o = { .size = sizeof(o), .backing_name = "x" };
 	struct bpull_job_options based = { .size = sizeof(based), .base = "x" };

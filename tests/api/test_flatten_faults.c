@@ -357,7 +357,7 @@ static void try_all(enum call call, enum action action, int error, bool forever,
 	}
 }
 
-Test(flatten_faults, each_call_of_each_kind)
+Test(flatten_faults, no_failed_call_leaves_a_file_beside_the_source)
 {
 	static const int errors[] = { EIO, ENOSPC };
 	unsigned i = 0;

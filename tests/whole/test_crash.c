@@ -309,7 +309,7 @@ static bool stop_pull(const struct sim_chain *chain, uint64_t k, uint64_t *n_sta
 
 /* Where everything fails from some operation on, the engine must unwind; and preparing an image
  * (unknown autoclear bits) is covered here only. */
-Test(crash, stopped_at_every_operation)
+Test(crash, a_machine_that_stops_at_any_operation_loses_nothing)
 {
 	const struct sim_chain_how hows[] = {
 		{ .format = IMAGE_QCOW2, .version = 3, .autoclear = 1u << 9 },

@@ -110,7 +110,7 @@ Test(engine_sim, any_chain_is_pulled_whole_and_clean)
 }
 
 /* QED over QED and qcow2 in turn, and over raw with and without a record of it. */
-Test(engine_sim, any_format_below_qed)
+Test(engine_sim, qed_over_any_format_is_pulled_whole)
 {
 	pull_seeds((struct sim_chain_how){ .format = IMAGE_QED, .any_below_qed = true }, 300);
 	pull_seeds((struct sim_chain_how){ .any_below_qed = true, .to_base = true }, 100);
@@ -134,7 +134,7 @@ Test(engine_sim, clones_take_the_place_of_copies)
 	cr_assert_gt(n_cloned, EFFORT(10 * MiB));
 }
 
-Test(engine_sim, clones_that_are_refused)
+Test(engine_sim, clones_that_are_refused_are_copied_instead)
 {
 	pull_seeds((struct sim_chain_how){ .cluster_bits = 12, .clone = SIM_CLONE_REFUSED }, 100);
 	cr_assert_eq(n_cloned, 0);
@@ -225,7 +225,7 @@ Test(engine_sim, any_ranges_are_copied_first)
 }
 
 /* The proof knows of disks that end behind the guest's, to a base too. */
-Test(engine_sim, snapshots_longer_than_the_disk)
+Test(engine_sim, snapshots_longer_than_the_disk_are_pulled_whole)
 {
 	for (unsigned i = 0; i < 2; i++)
 		pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,

@@ -89,7 +89,7 @@ Test(snapshot, the_old_image_can_be_the_base_of_another_disk)
 	bpull_disk_close(disk);
 }
 
-Test(snapshot, of_a_raw_disk)
+Test(snapshot, a_raw_disk_can_have_one)
 {
 	struct bpull_disk *disk = snap_open_as("base", 0, BPULL_FORMAT_RAW);
 
@@ -142,7 +142,7 @@ static void each_format(enum bpull_format old, enum bpull_format fresh, uint32_t
 	snap_judge_as("one", bpull_format_name(fresh), 0x21, 4096);
 }
 
-Test(snapshot, of_each_format_in_each)
+Test(snapshot, each_format_can_lie_on_each)
 {
 	each_format(BPULL_FORMAT_QED, BPULL_FORMAT_QCOW2, 0);
 	each_format(BPULL_FORMAT_QED, BPULL_FORMAT_QED, 4096);
@@ -222,7 +222,7 @@ Test(snapshot, the_new_image_has_the_mode_of_the_old_one)
 }
 
 /* A disk that no guest uses: its jobs alone write to it. */
-Test(snapshot, without_a_guest)
+Test(snapshot, a_disk_without_a_guest_can_have_one)
 {
 	struct bpull_disk_options o = { .size = sizeof(o) };
 	struct bpull_job_options job = { .size = sizeof(job) };
@@ -259,7 +259,7 @@ Test(snapshot, a_change_of_the_old_image_is_noticed)
 }
 
 /* What we have written to it ourselves is no change. */
-Test(snapshot, a_pull_right_behind_it)
+Test(snapshot, a_pull_right_behind_one_finds_no_change)
 {
 	struct bpull_job_options o = { .size = sizeof(o) };
 

@@ -83,7 +83,7 @@ static int try_existing(struct bpull_disk *disk)
 	return snap_try(disk, "one", NULL, BPULL_SNAPSHOT_EXISTING);
 }
 
-Test(snapshot, with_an_image_that_exists)
+Test(snapshot, an_image_that_exists_must_name_the_one_below)
 {
 	struct bpull_disk *disk = snap_open("top", 0);
 
@@ -146,7 +146,7 @@ Test(snapshot, bitmaps_of_an_image_that_exists_end_with_the_first_write)
 }
 
 /* Each on the one before, one of them there already; only the last one is written to. */
-Test(snapshot, several_of_one_disk)
+Test(snapshot, several_of_one_disk_lie_on_each_other)
 {
 	struct bpull_create_options qed = { .size = sizeof(qed), .format = BPULL_FORMAT_QED };
 	struct bpull_disk *disk = snap_open("top", 0);

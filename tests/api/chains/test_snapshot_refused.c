@@ -31,7 +31,7 @@ Test(snapshot, a_name_that_exists_and_a_directory_that_does_not)
 	snap_judge("top", 0x11, 0);
 }
 
-Test(snapshot, disks_that_have_none)
+Test(snapshot, disks_that_can_have_none_say_so)
 {
 	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_READ_ONLY };
 	struct bpull_job_options job = { .size = sizeof(job), .flags = BPULL_JOB_START_PAUSED };

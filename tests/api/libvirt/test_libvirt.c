@@ -184,7 +184,7 @@ Test(libvirt, an_async_abort_ends_in_canceled)
 	cr_assert_eq(info("one", &i, 0), 0);
 }
 
-Test(libvirt, two_at_once)
+Test(libvirt, two_disks_have_jobs_of_their_own)
 {
 	struct bpull_virt_block_job_info i;
 
@@ -261,7 +261,7 @@ static void pull_again(struct bpull_virt *from, const char *path, int type, int 
 		cr_assert_eq(bpull_virt_block_pull(from, path, 0, 0, NULL), 0);
 }
 
-Test(libvirt, from_a_callback)
+Test(libvirt, a_callback_may_pull_again)
 {
 	int id = bpull_virt_event_register(virt, pull_again, NULL, &error);
 
@@ -274,7 +274,7 @@ Test(libvirt, from_a_callback)
 	cr_assert_eq(bpull_virt_event_deregister(virt, id, &error), -1);
 }
 
-Test(libvirt, closed_with_a_job)
+Test(libvirt, all_may_be_closed_beside_a_job)
 {
 	cr_assert_eq(bpull_virt_block_pull(virt, scratch("one"), 1, 0, &error), 0);
 }

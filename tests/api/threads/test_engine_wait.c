@@ -112,12 +112,12 @@ static void begin(void)
 
 TestSuite(engine_wait, .init = begin, .fini = scratch_remove, .timeout = 300);
 
-Test(engine_wait, beside_guests_with_io_uring)
+Test(engine_wait, waiters_beside_guests_take_the_jobs_event_once_with_io_uring)
 {
 	waiters_beside_guests(BPULL_IO_URING);
 }
 
-Test(engine_wait, beside_guests_with_threads)
+Test(engine_wait, waiters_beside_guests_take_the_jobs_event_once_with_threads)
 {
 	waiters_beside_guests(BPULL_IO_THREADS);
 }

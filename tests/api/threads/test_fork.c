@@ -322,7 +322,7 @@ static int close_any(void)
 }
 
 /* At moments that no test chose: the engine's thread may be anywhere. */
-Test(fork, at_any_moment)
+Test(fork, a_child_may_close_at_any_moment)
 {
 	for (size_t i = 1; i < N_WAYS; i += 2) {
 		if (!open_engine(&ways[i]))

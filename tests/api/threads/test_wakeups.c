@@ -121,7 +121,7 @@ static void measure_loop(enum bpull_io io, const char *what)
 	bpull_engine_close(engine);
 }
 
-Test(wakeups, of_a_programs_loop)
+Test(wakeups, a_programs_loop_is_woken_seldom)
 {
 	measure_loop(BPULL_IO_URING, "uring");
 	measure_loop(BPULL_IO_THREADS, "threads");

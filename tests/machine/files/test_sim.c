@@ -219,7 +219,7 @@ Test(sim_model, a_file_of_many_tib_costs_what_is_in_it)
 }
 
 /* Random writes, punches, truncations and syncs, live and durable, each against an array. */
-Test(sim_model, the_stores_against_arrays)
+Test(sim_model, the_stores_hold_what_arrays_do)
 {
 	enum {
 		LEN = 64 * 1024

@@ -116,7 +116,7 @@ static bool keep_low(void *arg, const char *name, uint64_t off, uint64_t len)
 	return off + len <= *(uint64_t *)arg;
 }
 
-Test(sim_model, data_lost_tables_kept)
+Test(sim_model, data_may_be_lost_and_its_tables_kept)
 {
 	struct sim *sim = sim_new(5);
 	uint64_t tables = 2;

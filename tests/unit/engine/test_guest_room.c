@@ -132,12 +132,12 @@ static void bad_buffer(enum bpull_io io)
 	bpull_engine_close(engine);
 }
 
-Test(guest_room, bad_buffer_uring)
+Test(guest_room, a_buffer_that_is_not_mapped_fails_one_request_on_uring)
 {
 	bad_buffer(BPULL_IO_URING);
 }
 
-Test(guest_room, bad_buffer_threads)
+Test(guest_room, a_buffer_that_is_not_mapped_fails_one_request_on_threads)
 {
 	bad_buffer(BPULL_IO_THREADS);
 }

@@ -111,7 +111,7 @@ Test(build_image, qemu_reads_what_was_asked_for)
 }
 
 /* One more cluster than are left makes the refcount table grow: QEMU agrees where that is. */
-Test(build_image, refcount_table_nearly_full)
+Test(build_image, a_refcount_table_grows_where_qemus_does)
 {
 	static const struct build_cluster one[] = { { 3, BUILD_DATA, 1 } };
 	struct build_how how = {

@@ -149,7 +149,7 @@ static void add_deep(int n_backing)
 	}
 }
 
-Test(chain_open, depth_at_the_limit)
+Test(chain_open, a_chain_as_deep_as_the_limit_opens)
 {
 	struct chain *chain;
 
@@ -159,7 +159,7 @@ Test(chain_open, depth_at_the_limit)
 	chain_close(chain, NULL, NULL);
 }
 
-Test(chain_open, depth_beyond_the_limit)
+Test(chain_open, a_chain_deeper_than_the_limit_is_refused)
 {
 	add_deep(CHAIN_MAX_DEPTH + 1);
 	chain_rig_refused("0", -ELOOP, "'0'", "256");

@@ -69,7 +69,7 @@ static void set_field(struct file *file, unsigned at, unsigned len, uint64_t val
 		put_le64(header + at, value);
 }
 
-Test(qed_header, every_field_at_its_bounds)
+Test(qed_header, every_field_is_judged_at_its_bounds)
 {
 	for (size_t i = 0; i < ARRAY_LEN(header_cases); i++) {
 		const struct header_case *c = &header_cases[i];

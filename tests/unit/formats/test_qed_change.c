@@ -30,7 +30,7 @@ static struct file *flagged_image(uint64_t features, uint64_t autoclear)
 	return file;
 }
 
-Test(qed_begin, need_check_and_autoclear)
+Test(qed_begin, need_check_and_autoclear_are_cleared_in_one_write)
 {
 	static const struct {
 		uint64_t features, autoclear;
@@ -79,7 +79,7 @@ Test(qed_begin, need_check_on_a_damaged_image_stays)
 	file_close(file);
 }
 
-Test(qed_begin, header_write_error)
+Test(qed_begin, a_failed_header_write_leaves_need_check)
 {
 	struct file *file = flagged_image(2, 0);
 	struct qed_rig rig;

@@ -20,7 +20,7 @@
 
 #define CLUSTER 4096u
 
-Test(qed_check, a_sound_image)
+Test(qed_check, a_sound_image_has_no_finding)
 {
 	struct file *file = qed_images_sound();
 	struct qed_images_reports reports;
@@ -93,7 +93,7 @@ Test(qed_check, damage_is_found_and_never_written_to)
 }
 
 /* Only where the header has more than its first cluster can an entry lie inside it. */
-Test(qed_check, data_in_the_header)
+Test(qed_check, an_entry_that_leads_into_the_header_is_found)
 {
 	const struct image_create how = { .guest_len = 1 * MiB,
 					  .cluster_len = CLUSTER,
@@ -121,7 +121,7 @@ Test(qed_check, data_in_the_header)
 }
 
 /* Tables of two clusters that have one in common, either one. */
-Test(qed_check, tables_half_over_each_other)
+Test(qed_check, tables_half_over_each_other_are_found)
 {
 	const struct image_create how = { .guest_len = 8 * MiB,
 					  .cluster_len = CLUSTER,
@@ -142,7 +142,7 @@ Test(qed_check, tables_half_over_each_other)
 }
 
 /* map() answers what it can, and says -EUCLEAN for the rest. */
-Test(qed_check, reading_through_damage)
+Test(qed_check, damage_is_never_read_as_data)
 {
 	static const struct {
 		uint64_t at, entry;
@@ -275,7 +275,7 @@ Test(qed_check, an_image_larger_than_a_window_is_checked_whole)
 }
 
 /* Windows that nothing refers to are not walked. */
-Test(qed_check, a_few_references_in_exabytes)
+Test(qed_check, windows_without_references_are_not_walked)
 {
 	const struct image_create how = { .guest_len = 2 * MiB,
 					  .cluster_len = CLUSTER,
@@ -302,7 +302,7 @@ Test(qed_check, a_few_references_in_exabytes)
 
 TIME_LIMIT(60);
 /* An 8 EiB file whose few references are as far apart as possible ends in an answer, soon. */
-Test(qed_check, strewn_over_exabytes, .timeout = TIME_LIMIT_CLOCK(60))
+Test(qed_check, references_strewn_over_exabytes_are_checked_soon, .timeout = TIME_LIMIT_CLOCK(60))
 {
 	const struct image_create how = { .guest_len = 2 * MiB,
 					  .cluster_len = CLUSTER,

@@ -79,7 +79,7 @@ static uint64_t now_ms(void)
 }
 
 /* One call hands over and sleeps: until a completion, what else is watched, or the time is over. */
-Test(wake, waiting_in_the_ring)
+Test(wake, waiting_in_the_ring_ends_for_each_reason)
 {
 	int fds[2], epoll_fd = epoll_create1(0);
 	struct io_req work = { 0 }, read = { 0 }, *out[2];

@@ -198,7 +198,7 @@ static bool make_tree(void)
 	return true;
 }
 
-Test(device_links, random_trees_of_links)
+Test(device_links, random_trees_are_judged_as_their_model_does)
 {
 	const char *given = getenv("BB_SEED");
 	uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);

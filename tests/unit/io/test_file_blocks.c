@@ -210,7 +210,7 @@ static void compare_with_array(struct file *file, uint64_t seed)
 	cr_assert_eq(memcmp(buf, want, (size_t)len), 0, "seed %" PRIu64, seed);
 }
 
-Test(file_blocks, direct_calls_of_any_size)
+Test(file_blocks, direct_calls_of_any_size_do_as_an_array)
 {
 	uint64_t seed = (uint64_t)time(NULL);
 	for (int direct = 0; direct < 2; direct++) {

@@ -17,7 +17,7 @@
 #include "tests/support/files/scratch.h"
 #include "tests/unit/io/file_rig.h"
 
-Test(file, reading_at_the_edges)
+Test(file, a_read_past_the_end_is_damage)
 {
 	const char *path = scratch_file("disk", "0123456789", 10);
 	struct file *file = must_open(OPEN(.name = path));
@@ -65,7 +65,7 @@ Test(file, what_is_at_hand_is_read_now)
 	file_close(file);
 }
 
-Test(file, writing_at_the_edges)
+Test(file, a_write_past_the_largest_offset_is_refused)
 {
 	const char *path = scratch_file("disk", "0123456789", 10);
 	struct file *file = must_open(OPEN(.name = path, .write = true));

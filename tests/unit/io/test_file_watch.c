@@ -253,7 +253,7 @@ Test(file_watch, without_a_watch_each_new_time_is_a_change)
 }
 
 /* One inode has one watch of the kernel's; closing one file must not end the other's. */
-Test(file_watch, two_files_of_one_inode)
+Test(file_watch, closing_one_file_keeps_the_watch_of_its_twin)
 {
 	struct file *second = watched_open_file();
 

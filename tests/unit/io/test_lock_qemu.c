@@ -150,7 +150,7 @@ static pid_t export(const char *path, const char *writable)
 	return pid;
 }
 
-Test(lock, a_storage_daemon_and_we)
+Test(lock, a_storage_daemon_and_we_keep_off_each_other)
 {
 	const char *path = qemu_image("qemu-storage-daemon");
 

@@ -206,7 +206,7 @@ static int no_room_threads(void)
 	return no_room(IO_CHOICE_THREADS, -EAGAIN);
 }
 
-Test(no_threads, no_room_for_one)
+Test(no_threads, without_room_for_a_thread_opening_names_the_limit)
 {
 	as_another(no_room_auto);
 	as_another(no_room_threads);
@@ -229,7 +229,7 @@ static int room_for_one(void)
 	return rc;
 }
 
-Test(no_threads, room_for_one)
+Test(no_threads, with_room_for_one_thread_all_requests_end)
 {
 	as_another(room_for_one);
 }
@@ -270,7 +270,7 @@ static int room_for_few(void)
 	return rc;
 }
 
-Test(no_threads, room_for_few)
+Test(no_threads, with_room_for_few_threads_all_requests_end)
 {
 	as_another(room_for_few);
 }
@@ -307,7 +307,7 @@ static int limit_after_opening(void)
 	return late.rc;
 }
 
-Test(no_threads, a_limit_after_opening)
+Test(no_threads, a_limit_after_opening_keeps_no_request)
 {
 	as_another(limit_after_opening);
 }

@@ -68,7 +68,7 @@ Test(path_policy, any_directory_of_several_will_do)
 	cr_assert_not(path_policy_allows(&policy, "/a/x", false));
 }
 
-Test(path_policy, any_and_none)
+Test(path_policy, any_allows_all_and_none_allows_nothing)
 {
 	struct path_policy policy = { .rule = PATH_RULE_ANY };
 	cr_assert(path_policy_allows(&policy, "/etc/shadow", false));

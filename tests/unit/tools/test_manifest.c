@@ -158,7 +158,7 @@ Test(manifest, every_cut_is_refused)
 		}
 }
 
-Test(manifest, files_that_cannot_be_read)
+Test(manifest, files_that_cannot_be_read_are_told)
 {
 	static const char with_nul[] = H "  0+4096\n" H "  x\0y\n";
 	struct bpull_error error;

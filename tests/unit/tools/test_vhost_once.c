@@ -216,17 +216,17 @@ static void change_descriptors(bool is_indirect)
 	CHANGE(&table[0], next, 1, is_indirect ? 2 : SIZE, read_chain, judge_end);
 }
 
-Test(vhost_once, the_descriptors_of_a_ring)
+Test(vhost_once, descriptors_of_a_ring_are_read_once)
 {
 	change_descriptors(false);
 }
 
-Test(vhost_once, the_descriptors_of_an_indirect_table)
+Test(vhost_once, descriptors_of_an_indirect_table_are_read_once)
 {
 	change_descriptors(true);
 }
 
-Test(vhost_once, where_an_indirect_table_is)
+Test(vhost_once, the_place_of_an_indirect_table_is_read_once)
 {
 	open_table(true);
 	/* One that goes on behind its end. */
@@ -254,7 +254,7 @@ static void judge_taken(void)
 	cr_assert(rc == -EPROTO || (rc == 1 && ring.last_avail == 1));
 }
 
-Test(vhost_once, what_is_available)
+Test(vhost_once, what_is_available_is_read_once)
 {
 	open_memory();
 	ring.avail->idx = 1;
@@ -308,7 +308,7 @@ static void judge_range(void)
 		cr_assert_eq(r.act, BLK_ANSWER);
 }
 
-Test(vhost_once, the_header_of_a_request)
+Test(vhost_once, the_header_of_a_request_is_read_once)
 {
 	struct header *h = open_request(0, 1024);
 
@@ -317,7 +317,7 @@ Test(vhost_once, the_header_of_a_request)
 	CHANGE(h, type, 0, 1, decode, judge_type);
 }
 
-Test(vhost_once, the_ranges_of_a_discard)
+Test(vhost_once, the_ranges_of_a_discard_are_read_once)
 {
 	struct header *h = open_request(11, sizeof(struct range));
 	struct range *range = (void *)(h + 1);

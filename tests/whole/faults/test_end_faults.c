@@ -326,7 +326,7 @@ static void try_all(const struct sim_chain *chain, size_t kind, size_t failure, 
 			}
 }
 
-Test(end_faults, every_request_of_the_end)
+Test(end_faults, no_failure_at_the_end_hangs_or_drops_the_link_early)
 {
 	uint64_t first = sim_pull_env("END_SEED", 1),
 		 n_rounds = sim_pull_env("END_ROUNDS", EFFORT(2));

@@ -60,7 +60,7 @@ static bool tell(void)
 	return sim_pull_env("HEADS_SEED", 0) || EFFORT(8) < 8; /* too few to say */
 }
 
-Test(heads, of_several_processes)
+Test(heads, of_several_processes_keep_their_bytes)
 {
 	play_seeds(EFFORT(80), &(struct heads_how){ 0 });
 	if (tell())
@@ -72,14 +72,14 @@ Test(heads, of_several_processes)
 	cr_assert_gt(heads_met.busy, 500, "no locks were met");
 }
 
-Test(heads, as_power_cuts_would_leave_them)
+Test(heads, in_power_cuts_keep_what_was_flushed)
 {
 	play_seeds(EFFORT(44), &(struct heads_how){ .cuts = true });
 	if (!tell())
 		cr_assert_gt(heads_met.looks, 1000);
 }
 
-Test(heads, that_are_killed_and_lose_power)
+Test(heads, that_are_killed_and_lose_power_keep_what_was_flushed)
 {
 	play_seeds(EFFORT(80), &(struct heads_how){ .crashes = true });
 	if (!tell())

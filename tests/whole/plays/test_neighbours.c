@@ -197,7 +197,7 @@ static bool is_few(void)
 	return sim_pull_env("NEIGHBOUR_SEED", 0) || neighbours_met.completed < EFFORT(100);
 }
 
-Test(neighbours, over_the_same_files)
+Test(neighbours, over_the_same_files_read_their_own)
 {
 	play_seeds(false, false, EFFORT(1200));
 	if (is_few())
@@ -208,7 +208,7 @@ Test(neighbours, over_the_same_files)
 	cr_assert_gt(neighbours_met.ruined, EFFORT(50));
 }
 
-Test(neighbours, of_which_some_fail)
+Test(neighbours, of_which_some_fail_spoil_no_other)
 {
 	/* Of an eighth too few disks are given up. */
 	play_seeds(true, false, MAX(EFFORT(200), 60));
@@ -219,12 +219,12 @@ Test(neighbours, of_which_some_fail)
 }
 
 /* Writing the header without the link fails, and so does making the old one durable again. */
-Test(neighbours, of_which_one_cannot_know_its_link)
+Test(neighbours, of_which_one_cannot_know_its_link_go_on)
 {
 	play_seed(UINT64_C(28828103580), true, false);
 }
 
-Test(neighbours, in_power_cuts)
+Test(neighbours, in_power_cuts_keep_what_was_flushed)
 {
 	play_seeds(false, true, EFFORT(60));
 	if (is_few())

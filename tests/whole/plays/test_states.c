@@ -249,7 +249,7 @@ static void walk(const struct sim_job_kind *kind, uint64_t first, uint64_t n_rou
 	sim_chain_free(&chain);
 }
 
-Test(states, every_call_in_every_state)
+Test(states, every_call_in_every_state_does_as_documented)
 {
 	uint64_t first = sim_pull_env("STATES_SEED", 1),
 		 n_rounds = sim_pull_env("STATES_ROUNDS", EFFORT(2));

@@ -91,7 +91,7 @@ static void fill(size_t len, uint32_t seed)
 	build_fill(plain, len, seed);
 }
 
-Test(qcow2_compressed, deflate_with_either_window)
+Test(qcow2_compressed, deflate_of_either_window_decodes)
 {
 	for (uint32_t seed = 1; seed <= 50; seed++) {
 		fill(CLUSTER_LEN, seed);
@@ -135,7 +135,7 @@ Test(qcow2_compressed, clusters_that_did_not_shrink_are_decoded)
 		       ZSTD_compress(packed, sizeof(packed), plain, CLUSTER_LEN, 3));
 }
 
-Test(qcow2_compressed, zstd_in_several_frames)
+Test(qcow2_compressed, zstd_of_several_frames_decodes)
 {
 	static const size_t cuts[] = { 0, 1, 1000, CLUSTER_LEN / 2, CLUSTER_LEN };
 	size_t len = 0;

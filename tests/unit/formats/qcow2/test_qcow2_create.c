@@ -156,7 +156,7 @@ Test(qcow2_create, qemu_takes_images_of_every_shape)
 	}
 }
 
-Test(qcow2_create, largest_disk_of_small_clusters)
+Test(qcow2_create, the_largest_disk_of_small_clusters_is_sound)
 {
 	struct image_create how = { .guest_len = 128 * GiB, .cluster_len = 512 };
 	struct file *file = mem_file_new("img", 0);
@@ -215,7 +215,7 @@ Test(qcow2_create, what_cannot_be_is_refused)
 }
 
 /* One byte less than refused above. */
-Test(qcow2_create, longest_name_that_fits)
+Test(qcow2_create, the_longest_name_that_fits_is_kept)
 {
 	static char name[377];
 	struct image_create how = {
@@ -278,7 +278,7 @@ Test(qcow2_create, write_errors_are_told)
 }
 
 /* Nothing is assumed to be zero there. */
-Test(qcow2_create, device_full_of_old_bytes)
+Test(qcow2_create, old_bytes_of_a_device_become_no_entries)
 {
 	struct image_create how = { .guest_len = GiB, .cluster_len = 4096 };
 	struct file *file = mem_file_new("dev", 64 * MiB);

@@ -120,7 +120,7 @@ Test(qcow2_write, fragments_are_used_again)
 }
 
 /* A new table on space that held data must not let old bytes be entries: it is written whole. */
-Test(qcow2_write, tables_on_space_used_before)
+Test(qcow2_write, tables_on_used_space_are_written_whole)
 {
 	uint64_t span = CLUSTER / 8 * CLUSTER;
 	struct build_how how = { .cluster_bits = 12, .guest_len = 8 * span };

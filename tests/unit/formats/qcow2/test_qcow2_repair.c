@@ -167,7 +167,7 @@ static void repair_all_ways(unsigned cluster_bits, unsigned refcount_bits, uint6
 	}
 }
 
-Test(qcow2_repair, every_fault_and_every_cut)
+Test(qcow2_repair, every_fault_is_mended_whatever_cut_comes)
 {
 	uint64_t n_states = 0;
 
@@ -328,7 +328,7 @@ Test(qcow2_repair, a_failed_barrier_is_told)
 }
 
 /* What begin_writing() does with each. */
-Test(qcow2_repair, before_the_first_write)
+Test(qcow2_repair, the_first_write_mends_or_is_refused)
 {
 	for (size_t i = 0; i < N_REPAIR_FAULTS; i++) {
 		struct check_result found = { 0 };
