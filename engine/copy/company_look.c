@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What convoys are told of their members. A job is asked each round, as the engine asks it for its
- * steps: so no place where a job is paused, fails or ends has to know of convoys.
+ * What convoys are told of their members. Each round looks at every job's state, so no place where
+ * a job is paused, fails or ends has to know of convoys.
  */
 #include "engine/copy/company_look.h"
 
@@ -17,8 +17,8 @@
 #include "io/base.h"
 #include "io/buf.h"
 
-/* The first walk of a job copies, from what the program wants first on in the disk's order. Later
- * ones look at a little here and there, alone. */
+/* The job copies in the disk's order, as convoys do: in its first walk, after what the program
+ * wants first. Later walks look at a little here and there, alone. */
 static bool is_under_way(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
@@ -59,7 +59,7 @@ uint64_t company_look(struct bpull_engine *engine, uint64_t now_ns)
 
 	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
 		look_at_disk(disk);
-	/* A round of guests' requests only. Whether one is active costs a look at the clock. */
+	/* No convoys: spares a round that only serves guests a look at the clock. */
 	if (!engine->convoys.first && !engine->convoys.kept.n)
 		return UINT64_MAX;
 	at_ns = convoy_look(&engine->convoys, now_ns,

@@ -10,10 +10,12 @@
 
 struct bpull_engine;
 
-/* Before the jobs look at their state: jobs that do not copy any more leave, paused ones that go on
- * join again. Returns when it must be called again, as convoy_look(). */
+/* Call it before the jobs take their steps: jobs that do not copy any more leave their convoys,
+ * those that go on after a pause join again. Returns when it must be called again, as
+ * convoy_look(). */
 uint64_t company_look(struct bpull_engine *engine, uint64_t now_ns);
-/* Behind them: a job has come to a state in which its convoy must not wait for it. */
+/* Call it after the jobs' steps: a job that is still in a convoy does not copy any more, so the
+ * convoy must not wait for it. */
 bool company_was_left(const struct bpull_engine *engine);
 
 #endif

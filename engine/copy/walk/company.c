@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Where a walk begins and where it is, as its convoy counts: in laps. What is done is in the sets
- * of the walk and nowhere else. So a walk may begin anywhere, and join again elsewhere: that only
- * changes which part of `todo` is next.
+ * Where a walk begins and where it is, as a convoy's places: laps and guest offsets. What is done
+ * is in the walk's sets and nowhere else. So a walk may begin anywhere, and rejoin elsewhere: that
+ * only changes which part of `todo` is next.
  */
 #include "engine/copy/walk/company.h"
 
@@ -84,7 +84,7 @@ static struct convoy_place next_place(const struct bpull_disk *disk)
 {
 	const struct copy_walk *walk = disk->walk;
 
-	if (range_set_is_empty(&walk->todo)) /* nothing, a round from where it began */
+	if (range_set_is_empty(&walk->todo)) /* nothing is left: a lap after it began */
 		return (struct convoy_place){ walk->company.begun.lap + 1,
 					      walk->company.begun.guest_off };
 	return place_of(disk, range_set_from(&walk->todo, walk->company.begun.guest_off).lo);
@@ -101,8 +101,8 @@ bool company_is_held(const struct bpull_disk *disk)
 	return !convoy_lets_go(&disk->engine->convoys, member, &at);
 }
 
-/* A member that was parted begins no more runs than have ended: what it would read while its writes
- * stand still, the others may read for it once it rejoins. */
+/* A parted member has more runs in flight than have ended since, and must wait: what it would read
+ * while its writes stand still the others may read for it once it has rejoined. */
 static bool is_out_of_breath(const struct bpull_disk *disk)
 {
 	const struct convoy_member *member = &disk->walk->company.member;

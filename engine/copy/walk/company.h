@@ -12,24 +12,24 @@
 struct bpull_disk;
 struct copy_walk;
 
-/* The walk's cursor was started: from now on it goes with the jobs whose chains end in the same
- * layer, from their place on. */
+/* The walk's cursor was started: the walk joins the convoy of the jobs whose chains end in the same
+ * layer, at their place. */
 void company_join(struct bpull_disk *disk);
 void company_leave(struct bpull_disk *disk);
-/* Its convoy's members are up to date. If others did not wait for it, and it has come on since, it
- * goes with them again, from their place on. */
+/* All members of convoys are up to date. If the walk was parted from its convoy and has advanced
+ * since, it joins again, at the others' place. */
 void company_rejoin(struct bpull_disk *disk);
-/* Others of the convoy are too far behind for the cursor's next run. */
+/* The convoy's window forbids the cursor's next run: others are too far behind. */
 bool company_is_held(const struct bpull_disk *disk);
-/* What the convoy says to that run. True, too, for a job that goes alone. One that was parted from
- * others begins as many runs as have ended since, and one. */
+/* The cursor may begin its next run as far as convoys go: always for a job that goes alone. A
+ * parted job has no more runs in flight than have ended since it was parted, and one. */
 bool company_lets_go(const struct bpull_disk *disk);
 /* Where the walk is: all before that place is done. */
 struct convoy_place company_place(const struct bpull_disk *disk);
-/* Guest bytes, up to len, that a run at guest_off takes: with company it ends where a kept range
- * must. */
+/* How many of len guest bytes a run at guest_off may take: with company it ends at a multiple of
+ * KEPT_MAX_LEN, as kept ranges do. */
 uint64_t company_run_len(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
-/* A run of the walk has ended whose read began then. */
+/* A run of the walk has ended. begun_ns: when it began to read. */
 void company_note_run(struct copy_walk *walk, uint64_t begun_ns);
 /* Guest bytes that the walk has done. */
 uint64_t company_walked_len(const struct bpull_disk *disk);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A second set of what is to be copied first, taken out of `todo`, was rejected:
- * runs put back what they did not finish, and would have to know into which of the two.
+ * The list of what a job copies first. A second set of these ranges, taken out of `todo`, was
+ * rejected: runs put back what they did not finish, and would have to know into which of the two.
  */
 #include "engine/copy/walk/first.h"
 
@@ -17,7 +17,7 @@ bool copy_first_is_sound(const struct bpull_job_options *o)
 	return o->n_first <= BPULL_FIRST_MAX && (o->first || !o->n_first);
 }
 
-/* The end of a range, in whole granules; no disk is that long, so that nothing can pass over. */
+/* The end of a range, in whole granules, cut off before it would overflow: no disk is that long. */
 static uint64_t end_of(const struct bpull_range *range, uint32_t granule_len)
 {
 	uint64_t max = round_down(UINT64_MAX, (uint64_t)granule_len);
@@ -69,7 +69,7 @@ void copy_first_hint(struct copy_first *first, struct range hint)
 	first->hint = hint;
 }
 
-/* In the list. False: it is over. */
+/* Chooses from the list. False: it is over. */
 static bool next_item(struct copy_first *first, const struct range_set *todo, struct range *next)
 {
 	if (first->at == first->n)

@@ -19,11 +19,11 @@ struct bpull_job_options;
 
 struct copy_first {
 	struct range *items; /* guest bytes, whole granules; owned */
-	size_t n, at;        /* `at` is the one that the walk is in; n: it is behind them all */
-	uint64_t here_len;   /* bytes that the walk had to look at in it when it came there */
-	uint64_t len;        /* the same of all before it */
-	struct range hint;   /* comes before all of them; lo == hi: nothing does */
-	bool is_used;        /* the walk has begun elsewhere than at its front */
+	size_t n, at;        /* the walk is in items[at]; at == n: it has passed them all */
+	uint64_t here_len; /* bytes of items[at] that were to be looked at as the walk came there */
+	uint64_t len;      /* the sum of that over all items before `at` */
+	struct range hint; /* looked at before all items; lo == hi: none */
+	bool is_used;      /* copy_first_next() has chosen a range: runs are not in disk order */
 };
 
 /* The options' list can be taken. */
@@ -34,10 +34,11 @@ int copy_first_open(struct copy_first *first, const struct bpull_job_options *op
 		    uint32_t granule_len);
 /* Forgets the ranges. How far the walk came in them stays known. */
 void copy_first_close(struct copy_first *first);
-/* A guest waits for what lies around there: it is next, if a job copies. */
+/* A guest has waited for bytes of this range: a walk looks at it next. Replaces the last hint. */
 void copy_first_hint(struct copy_first *first, struct range hint);
-/* What of `todo` is to be looked at next by the list. False: the list is over. Makes room in `todo`
- * for what is taken out next; where there is none the list is over, too. */
+/* Chooses the range of `todo` to be looked at next: the hint, or the next item of the list. False:
+ * the list is over; it also ends if `todo` has no room to have something taken out of its
+ * middle. */
 bool copy_first_next(struct copy_first *first, struct range_set *todo, struct range *next);
 
 #endif

@@ -16,10 +16,11 @@ struct left_out {
 	char message[1024];
 };
 
-/* True: the job goes on without the range that this run could not read, which is noted, and the
- * program gets an event. False: the job does not want that. */
+/* A run has failed. True: its range could not be read, and the job goes on without it; that is
+ * noted, and the program gets an event. False: the job's on_error, or this error, does not allow
+ * that. */
 bool left_out_note(struct bpull_disk *disk, const struct op *op);
-/* Fails the job where something was left out, with the first error. False: nothing was. */
+/* Fails the job with the first error if something was left out. False: nothing was. */
 bool left_out_fail_job(struct bpull_disk *disk);
 
 #endif

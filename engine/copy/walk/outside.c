@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * An engine has taken what one run needs, and never more: so those that share a budget take turns,
- * and one that is killed has taken little in vain. Taking for many runs at once was rejected for
- * that.
+ * An engine takes from the budget what one run needs, and never more, so that the processes that
+ * share it take turns, and one that is killed has taken little in vain. For the same reasons taking
+ * for many runs at once was rejected.
  */
 #include "engine/copy/walk/outside.h"
 
 #include "engine/copy/walk/run_state.h"
 #include "engine/core/disk.h"
 
-/* A program that answers more is not believed: nothing could end that wait. */
+/* A program that answers with a longer wait is not believed: nothing could end it. */
 #define MAX_WAIT_NS (UINT64_C(86400) * 1000000000)
 
 static void take_outside(struct bpull_engine *engine, uint64_t now_ns, uint64_t bytes)

@@ -11,8 +11,8 @@
 
 struct copy_run;
 
-/* When the run may go by it. Nothing else keeps it waiting: what it lacks is taken now, and stays
- * the engine's, whichever run uses it. */
+/* When the outside budget lets the run go. Call it only for a run that nothing else keeps waiting:
+ * it takes what the run lacks. What was taken stays the engine's, whichever run uses it. */
 uint64_t outside_ready_ns(struct copy_run *run, uint64_t now_ns);
 /* The run uses len bytes; what was not taken for it is taken now. */
 void outside_charge(struct copy_run *run, uint64_t now_ns, uint64_t len);

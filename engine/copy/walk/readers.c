@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * A run's side of its readers. A reader joins a run that is about to read, or has read, what it
- * wants, and is served when the bytes are in the run's buffer: it waits for no write. What it is
- * given is what the layers below the overlay hold. These never change, and the overlay lacked the
- * range when the reader looked. So a write that has come since is one that the read may be before.
+ * wants, and is served when the bytes are in the run's buffer: it waits for no write. It gets what
+ * the layers below the overlay hold. These never change, and the overlay lacked the range when the
+ * reader looked. A guest's write to the range that came since is in flight beside the read, which
+ * may return the bytes of before.
  *
- * A reader waits for reads only. A run that has to wait for a lock, or finds that the range is
- * there or that it ends before it, lets the reader go, and it looks again. One that can't read
- * leaves it to the reader: what has failed may be bytes that it does not want. But where the source
- * is away, or another one, from which both would read, the reader fails, too: a guest waits for it
- * once.
+ * A reader waits for reads only. A run that has to wait for a lock, that finds the range in the
+ * overlay, or that ends before it, lets the reader go, and the reader looks again. If the run can't
+ * read, the reader reads for itself: what failed may be bytes that it does not want. But if the
+ * source is away (-EHOSTUNREACH), or is not the same disk any more (-ESTALE), and both read from
+ * it, the reader fails with the run: a guest waits for such a source once, not twice.
  *
  * Keeping what a guest has read until the run asks for it was rejected: the run would have to find
  * out which of its clusters that makes whole, and reads of one cluster that are in flight together
- * would each bring it.
+ * would each transfer it.
  */
 #include "engine/copy/walk/readers.h"
 
@@ -41,7 +42,7 @@ void run_readers_serve(struct copy_run *p)
 {
 	struct run_readers *readers = &p->read.readers;
 
-	/* Compressing changes it in place. */
+	/* Compressing changes the buffer in place: from then on it can't serve. */
 	if (copy_run_in_pieces(p) || (p->compress.is_on && p->phase != COPY_RUN_COMPRESS))
 		return;
 	readers->is_here = !p->compress.is_on;
