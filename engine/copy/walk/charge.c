@@ -38,8 +38,8 @@ void throttle_set_speed(struct bpull_disk *disk, uint64_t now_ns, uint64_t bandw
 	limiter_set(&disk->walk->throttle.limiter, now_ns, bandwidth, burst);
 }
 
-/* The run of another job that waits for nothing but the engine's tokens, and whose turn is before
- * this job's; NULL: there is none. */
+/* The first waiting run of another job that lacks nothing but the engine's tokens, and whose turn
+ * is before this job's: of several the first in turn. NULL: there is none. */
 static struct copy_run *before_us(const struct copy_run *p, uint64_t now_ns)
 {
 	uint64_t turn = p->walk->throttle.shared_turn;
@@ -106,9 +106,9 @@ void copy_run_paid_is_done(struct copy_run *p)
 	p->charge.charged_len = 0;
 }
 
-/* A run that has done nothing yet waits for tokens without its lock: a guest may write there
- * meanwhile, and then the run maps again. With a later piece of a large cluster it can't, since its
- * space is reserved. */
+/* A run that has done nothing yet waits for tokens without its lock, so that a guest may write
+ * there meanwhile; then the run maps again. A run that is at a later piece of a large cluster keeps
+ * the lock, since its space is reserved. */
 static bool may_unlock(const struct copy_run *p)
 {
 	return !p->pieces.off;
@@ -132,8 +132,8 @@ static void take_tokens(struct copy_run *p, uint64_t now_ns)
 	p->phase = COPY_RUN_LOCK;
 }
 
-/* The run is in the middle of a cluster, and a guest wants its lock, or a pause waits for its end:
- * a paused job makes durable what is copied, and has no run in flight. */
+/* The run is in the middle of a cluster, and a guest wants its lock, or the job is paused: a pause
+ * waits for all runs to end, and makes durable what they copied. */
 static bool is_in_the_way(const struct copy_run *p)
 {
 	return !may_unlock(p) && (range_lock_is_wanted(&p->lock) || p->op.disk->job.paused);

@@ -19,7 +19,8 @@ struct copy_run;
 struct throttle {
 	struct limiter limiter;
 	struct copy_run *first, *last; /* FIFO */
-	/* Bytes of the engine's tokens that the job has had: the job with the fewest is next. */
+	/* Bytes of the engine's tokens that the job has taken; raised to the others' when it begins
+	 * to wait, so that it saves none up. The waiting job with the fewest is next. */
 	uint64_t shared_turn;
 };
 
@@ -29,19 +30,21 @@ void throttle_set_speed(struct bpull_disk *disk, uint64_t now_ns, uint64_t bandw
 
 /* What a run has paid. */
 struct run_charge {
-	uint32_t paid_len;    /* bytes charged to the limiters for what is mapped next */
-	uint64_t charged_len; /* bytes charged and not done */
+	/* Bytes that were charged while the run waited without its lock: it maps again, and they
+	 * count for what it finds then. */
+	uint32_t paid_len;
+	uint64_t charged_len; /* bytes charged, and not yet read and written */
 	struct copy_run *next_throttled;
 	struct run_requests requests;
 };
 
-/* Lets runs go that the limits allow by now. Returns when the next one may go; UINT64_MAX: none
- * waits. */
+/* Lets the disk's waiting runs go that the limits allow by now. Returns when the next one may go;
+ * UINT64_MAX: none waits, or what is in flight must end first. */
 uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns);
 /* Cancels the runs that wait for tokens: they have done nothing yet. */
 void throttle_cancel(struct bpull_disk *disk);
-/* Lets runs go at once that wait for tokens with their clusters locked, where a guest or a pause
- * waits for them. */
+/* A guest or a pause may wait for clusters that runs have locked while they wait for tokens: lets
+ * those runs go at once. */
 void throttle_bypass(struct bpull_disk *disk);
 
 /* The bytes that the run was charged for are read and written: they are not in flight any more. */

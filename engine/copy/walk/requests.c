@@ -67,7 +67,7 @@ void requests_charge(struct copy_run *p, uint64_t now_ns)
 	p->charge.requests.n_paid_writes = 1;
 }
 
-/* n were made of what *n_paid was paid for. */
+/* n requests were made, and *n_paid were paid for. */
 static void settle(struct copy_run *p, uint32_t n, uint32_t *n_paid)
 {
 	if (p->kind == RUN_ON_READ)

@@ -15,31 +15,31 @@
 struct bpull_disk;
 struct copy_run;
 
-/* A job's; its tokens are requests. */
+/* A job's limit. */
 struct request_rate {
-	struct limiter limiter;
-	uint64_t n_prepaid; /* paid for by runs that wrote less often than they had paid for */
+	struct limiter limiter; /* its tokens are requests */
+	uint64_t n_prepaid; /* requests that runs paid for and did not make: free for later ones */
 	uint64_t n_done;    /* requests that the job has made */
 };
-
-/* A run's. */
+/* A run's requests. */
 struct run_requests {
-	uint32_t n_paid_reads, n_paid_writes; /* and not made yet */
-	uint64_t n_charged;                   /* and not done */
+	uint32_t n_paid_reads, n_paid_writes; /* paid for, and not made yet */
+	uint64_t n_charged;                   /* charged to the limiters, and not done */
 };
 
 /* The job's limit from now on: requests/s, 0 for none. */
 void requests_set_rate(struct bpull_disk *disk, uint64_t now_ns, uint64_t iops);
-/* Such a limit holds for the run: its job's or its engine's. */
+/* The run's job or its engine has a limit on requests. */
 bool requests_are_limited(const struct copy_run *run);
 /* When the run's requests may go, as limiter_ready_ns() says it. */
 uint64_t requests_ready_ns(struct copy_run *run, uint64_t now_ns);
-/* Pays for them: what the plan reads, and one write. */
+/* Pays for the requests that the plan's reads take, and for one write. */
 void requests_charge(struct copy_run *run, uint64_t now_ns);
-/* So many were submitted. What was not paid for is charged now, and waited for by later runs. */
+/* The run has submitted n requests. Those that were not paid for are charged now, as a debt for
+ * which later runs wait. */
 void requests_note_reads(struct copy_run *run, uint32_t n);
 void requests_note_writes(struct copy_run *run, uint32_t n);
-/* They have ended, and so has the run, or its piece. */
+/* The run, or one piece of it, has ended, and so have its requests. */
 void requests_end(struct copy_run *run);
 
 #endif
