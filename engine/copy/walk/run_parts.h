@@ -22,68 +22,71 @@ struct iovec;
 struct mapping;
 struct shared_range;
 
-/* waits.c */
+/* When a run began, and how long it waited for what no guest needs (waits.c). */
 struct run_time {
-	uint64_t start_ns;
-	uint64_t waits_ns;  /* since then it waits for what no guest needs; 0: it does not */
-	uint64_t waited_ns; /* so long it did so before */
+	uint64_t start_ns;  /* ../start.c */
+	uint64_t waits_ns;  /* when the present wait began; 0: it does not wait */
+	uint64_t waited_ns; /* the sum of waits that are over */
 };
 
 /* What a run takes from other jobs' runs, and keeps for them (shared_read.c). */
 struct run_shared {
 	struct shared_range *ranges;
 	unsigned n, n_max;
-	bool is_off; /* another job's read failed: the run reads all itself */
+	bool is_off; /* a read by another job failed: this run reads all itself */
 };
 
 /* What a run reads. */
 struct run_read {
-	unsigned n_reqs;    /* of the run's requests, that read */
+	unsigned n_reqs;    /* how many of copy_run.reqs are reads */
 	uint8_t *comp_buf;  /* compressed input */
-	uint32_t comp_held; /* bytes of it: counted in engine->comp_len */
+	uint32_t comp_held; /* length of comp_buf, which is counted in engine->comp_len */
 	struct decode *decodes;
 	unsigned n_decodes;
 	uint64_t begun_ns;  /* 0: nothing was read yet */
-	struct io_req mark; /* cold.c: a page that is read beside them */
-	bool has_mark;      /* it is, for one of the files */
-	bool is_of_source;  /* a copy that follows a guest's read has read of a source */
+	struct io_req mark; /* cold.c: leaves the mark in the page cache, beside the reads */
+	bool has_mark;      /* cold.c: `mark` was submitted for one of the files */
+	bool is_of_source;  /* RUN_ON_READ: some of it was read from a source */
 	struct run_shared shared;
 	struct run_readers readers;
 };
 
-/* write.c. The pieces of a cluster larger than the buffer, or than what a rate lets through at
- * once. */
+/* The pieces of a cluster that is larger than the buffer, or than what a rate lets through at once
+ * (write.c, compress.c). */
 struct run_pieces {
-	uint64_t off;      /* byte of the run where the next one begins */
-	uint64_t told_len; /* guest bytes of them that the job counts as copied already */
-	uint64_t written;  /* bit i: piece i */
-	bool known_zero;   /* the cluster's host space reads as zeros where not written */
+	uint64_t off;      /* byte of the run where the next piece begins */
+	uint64_t told_len; /* guest bytes that copy_counts.copied has already (../run.c) */
+	uint64_t written;  /* bit i: piece i was written */
+	bool known_zero;   /* the cluster's host space reads as zeros where it was not written */
 };
 
-/* Where its bytes go. */
+/* Where a run's bytes go. */
 struct run_space {
 	struct table_need need; /* of the last call that answered TABLE_NEED */
 	uint32_t reserved_to;   /* bytes of the run whose host space is decided */
-	struct mapping *maps;   /* written, then published */
+	struct mapping
+		*maps; /* the entries to be: their bytes are written, then they are published */
 	size_t n_maps, maps_cap;
-	struct mapping *spaces; /* reserved for them: whole clusters */
+	struct mapping *spaces; /* host space reserved for maps: whole clusters */
 	size_t n_spaces, spaces_cap;
 };
 
 /* A run that is written compressed; NULL pointers in others. */
 struct run_compress {
 	bool is_on;
-	uint32_t *lens;    /* for each cluster of the run: bytes in whole sectors, 0: plain */
-	uint32_t n_chosen; /* of them it is decided whether to compress them */
+	/* For each cluster of the run: its compressed bytes, in whole sectors; 0: it is written
+	 * plain; or COMP_ZERO, COMP_TRY (clusters.h). */
+	uint32_t *lens;
+	uint32_t n_chosen; /* clusters for which it is decided whether to compress them */
 	struct encode *encodes;
 	struct iovec *iovs;
-	uint8_t *whole; /* all of a cluster larger than the buffer */
-	uint32_t held;  /* counted in engine->comp_len */
+	uint8_t *whole; /* all bytes of a cluster larger than the buffer */
+	uint32_t held;  /* bytes that are counted in engine->comp_len for this */
 };
 
 /* A run's digests; empty in jobs that do not verify. */
 struct run_digest {
-	struct copied_list list; /* what it has written, or is about to */
+	struct copied_list list; /* of what the run has written, or is about to write */
 	/* Digests of the run's whole clusters; a large cluster has several. */
 	XXH128_hash_t *of_clusters;
 };
@@ -96,12 +99,12 @@ struct run_clone {
 	struct clone *reqs;
 };
 
-/* A run that failed, or was refused. */
+/* A run that failed (../run.c), or whose clones were refused. */
 struct run_give_up {
 	struct io_req discard;
-	struct op failed; /* the operation, as it was in error; error 0: it was not */
-	/* The job's, when the run was begun: what fails of a run that is older than the job's last
-	 * resume is tried again. */
+	struct op failed; /* a copy of the operation in error; its error 0: a clone was refused */
+	/* job.n_gone_on as the run was begun. If it differs now the job was resumed since, and a
+	 * failed run is put back to be tried again. */
 	unsigned n_gone_on;
 };
 
