@@ -22,7 +22,7 @@ int proof_begin(struct bpull_disk *disk)
 
 	range_set_init(&walk->owed, disk->engine->budget.n_ranges);
 	range_set_init(&walk->todo, disk->engine->budget.n_ranges);
-	rc = range_set_add(&walk->owed, 0, 1); /* any: for the memory */
+	rc = range_set_add(&walk->owed, 0, 1); /* any range, so that the sets have memory */
 	return rc ? rc : range_set_copy(&walk->todo, &walk->owed);
 }
 
@@ -52,7 +52,7 @@ bool proof_is_complete(const struct bpull_disk *disk)
 	return range_set_is_empty(&disk->walk->owed);
 }
 
-/* Above a base that stays nothing may be left to the chain: what reads zero there has an entry. */
+/* Above a base that stays nothing is settled: what reads as zeros must have an entry there. */
 int proof_pass_lacking(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, uint64_t *done,
 		       struct table_need *need)
 {

@@ -12,8 +12,8 @@
  *   - a top without tables has it written (a raw file that is flattened into).
  *
  * What a run skipped, gave up or forgot stays owed, and is walked again. The
- * link goes when nothing is owed. The set may hold too much, for want of
- * memory: then some zeros are read once more.
+ * link goes when nothing is owed. Since its memory is bounded the set may hold
+ * too much: then some zeros are read once more.
  */
 #ifndef BLOCKPULL_COPY_PROOF_H
 #define BLOCKPULL_COPY_PROOF_H
@@ -26,20 +26,21 @@
 struct bpull_disk;
 struct table_need;
 
-/* Before a job, and before anything is changed for it: from then on the job's sets need no memory
- * that could be lacking. 0 or -ENOMEM. */
+/* Call it before a job starts, and before anything is changed for it: gives the job's sets so much
+ * memory that they never fail later. 0 or -ENOMEM. */
 int proof_begin(struct bpull_disk *disk);
-/* As the job begins: all is owed, to the end of the longest disk that reads through the link. Only
- * a format that is ready for writing knows of its snapshots, and so where that is. */
+/* The job begins: all is owed, to the end of the longest disk that reads through the link. Not
+ * earlier, since only a format that is ready for writing knows its snapshots, and so that end. */
 void proof_owe_all(struct bpull_disk *disk);
 void proof_end(struct bpull_disk *disk);
-/* There is evidence of the guest's [lo, hi). Without a job it is of no use, and forgotten. */
+/* There is evidence that the guest bytes [lo, hi) need no chain: they are not owed any more. Does
+ * nothing without a job. */
 void proof_settle(struct bpull_disk *disk, uint64_t lo, uint64_t hi);
 bool proof_is_complete(const struct bpull_disk *disk);
 
 /* A proving walk has come to [guest_off, guest_off + len), which the overlay lacks on disk: settles
- * what of it the chain does not hold either. What must be looked at by a copying walk stays owed.
- * *done: bytes passed. 0, TABLE_NEED (after *done bytes) or -errno. */
+ * the parts that read as zeros through the chain. The rest stays owed, for a copying walk. *done:
+ * bytes passed. 0, TABLE_NEED (after *done bytes) or -errno. */
 int proof_pass_lacking(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, uint64_t *done,
 		       struct table_need *need);
 
