@@ -13,25 +13,26 @@
 #include "io/base.h"
 #include "io/buf.h"
 
-/* A disk's next run needs so many times as many bytes free as it holds. So one that holds most of
- * them leaves room for others, and few disks still keep all busy: of 16 buffers two take nine.
- * Equal parts were rejected: of two hundred disks most only wait for others, and the few that read
- * need more than the two hundredth part. */
+/* A disk may begin a run while so many times the bytes that it holds are free. So no disk takes
+ * nearly all, and few disks still use most: of 16 buffers two disks together take nine. Equal parts
+ * were rejected: of two hundred disks most only wait for others, and the few that read need more
+ * than the two hundredth part. */
 #define FREE_PER_HELD 2
 
-/* A disk that copies alone leaves so many of them, and no more than this part: one that begins
- * later would wait for its device. */
+/* A disk that copies alone leaves LEFT_MAX buffers free, but at most this part of them: else a disk
+ * that begins later would wait for its device. */
 #define LEFT_MAX  2
 #define LEFT_PART 8
 
-/* This part of them is for jobs that others have not waited for in vain (convoy.h): as many slow
- * ones as there are buffers would hold all. But each may have a run there for an eighth of the
- * time, or one that has stalled could not come on again where all buffers are busy. */
+/* The last SPARED_PART of the buffers are for jobs that are not parted from their convoy
+ * (convoy.h): else as many slow jobs as there are buffers would hold all. But each parted job may
+ * have a run in them for one SPARED_REST of the time, or a job that has stalled could never advance
+ * again where all buffers are busy. */
 #define SPARED_PART 4
 #define SPARED_REST 8
 
-/* It wants buffers. */
-static bool copies(const struct bpull_disk *disk)
+/* The disk wants buffers. */
+static bool wants_buffers(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
@@ -43,7 +44,7 @@ void slots_look(struct bpull_engine *engine)
 {
 	engine->n_copying = engine->n_in_time = 0;
 	for (const struct bpull_disk *disk = engine->disks; disk; disk = disk->next) {
-		bool wants = copies(disk);
+		bool wants = wants_buffers(disk);
 
 		engine->n_copying += wants;
 		engine->n_in_time += wants && !convoy_is_parted(&disk->walk->company.member);
@@ -68,7 +69,7 @@ static uint64_t held_len(const struct bpull_disk *disk)
 	       (disk->verify ? disk->verify->n_reading * buf_slot_len(bufs) : 0);
 }
 
-/* What is free now is for those that are in time. */
+/* The buffers that are free now are for other jobs, which are not parted. */
 static bool is_spared(const struct bpull_disk *disk, uint64_t held)
 {
 	const struct buf_pool *bufs = disk->engine->bufs;

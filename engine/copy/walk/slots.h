@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The engine's buffers where several disks copy: how many one of them may hold. Writes that do not
- * end keep their buffers; if one disk could hold all, the others would wait for its device.
+ * How many of the engine's buffers one disk may hold. Writes that do not end keep their buffers: if
+ * one disk could hold all, the others would wait for its device.
  */
 #ifndef BLOCKPULL_COPY_SLOTS_H
 #define BLOCKPULL_COPY_SLOTS_H
@@ -11,10 +11,10 @@
 struct bpull_disk;
 struct bpull_engine;
 
-/* Once a round: counts the disks that copy, in a job's walk or behind a guest's reads, or read
- * back. */
+/* Once a round: counts the disks that want buffers: for a job that copies or reads back, or for
+ * copies that follow a guest's reads. */
 void slots_look(struct bpull_engine *engine);
-/* A buffer is free, and the disk has its share not yet. */
+/* A buffer is free, and the disk holds less than its share. */
 bool slots_may_take(const struct bpull_disk *disk);
 
 #endif
