@@ -94,6 +94,7 @@ void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns)
 		disk->walk->rest_ns = 0;
 }
 
+/* The job has had its share of the time beside a guest: it rests, or has its runs in flight. */
 static bool has_its_share(const struct bpull_disk *disk)
 {
 	const struct copy_walk *walk = disk->walk;
@@ -102,14 +103,14 @@ static bool has_its_share(const struct bpull_disk *disk)
 				 cursor_gives_way(disk));
 }
 
-/* But for a buffer, and its convoy. */
+/* cursor_may_go(), if there is a buffer, and as far as convoys do not forbid it. */
 static bool could_go(const struct bpull_disk *disk)
 {
 	const struct copy_walk *walk = disk->walk;
 	const struct job *job = &disk->job;
 
-	/* A verifying job samples holes before it copies: a cluster that is held in part would take
-	 * in a false hole as zeros. */
+	/* A verifying job samples holes before it copies: where the file system calls data a hole,
+	 * copying the rest of the cluster would make zeros of it for good. */
 	if (verify_is_on(disk) && !disk->verify->holes.done)
 		return false;
 	if (!job_goes_on(job))
@@ -123,13 +124,14 @@ static bool could_go(const struct bpull_disk *disk)
 	       !commit_is_overdue(disk) && !verify_is_full(disk);
 }
 
-/* But for its convoy. */
+/* cursor_may_go(), as far as convoys do not forbid it. */
 static bool may_go_alone(const struct bpull_disk *disk)
 {
 	return could_go(disk) && (disk->job.step == JOB_PROVING || slots_may_take(disk));
 }
 
-/* A commit's runs would write behind the lower image's end, which is being moved. */
+/* A commit's runs would write beyond the end of the lower image, which is still being made
+ * longer. */
 static bool is_too_short_below(const struct bpull_disk *disk)
 {
 	const struct copy_down *down = &disk->walk->down;
