@@ -21,7 +21,7 @@ enum plan_action {
 	PLAN_ZERO,    /* reads zeros, which a layer hides from the new base: needs an entry */
 };
 
-/* The action for a range that begins at guest_off (overlay granule aligned), and in *len how far it
+/* What to do from guest_off on, a multiple of the overlay's granule. *len: for how many bytes that
  * holds, at most to `end`: whole granules, or to the disk's end. For PLAN_COPY *len is how far the
  * overlay is unallocated. 0, TABLE_NEED or -errno. */
 int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_action *action,
@@ -39,7 +39,7 @@ struct plan_part {
 	/* COMPRESSED: a cluster of which other layers hide pieces comes in several parts. The first
 	 * one reads it for all; `same` is the next part of it, 0 for none. */
 	bool is_repeat;
-	bool is_fed; /* phases/shared_read.c: all of it is kept, and it is not read */
+	bool is_fed; /* another job's read gives all of it: set by ../phases/shared_read.c */
 	uint32_t same;
 };
 
@@ -48,8 +48,8 @@ struct plan_part {
 
 struct plan {
 	uint64_t guest_off;
-	uint32_t len;      /* bytes, behind the guest's end rounded up to clusters (zeros) */
-	uint32_t data_len; /* guest bytes of DATA and COMPRESSED parts: what is charged */
+	uint32_t len; /* bytes; rounded up to a piece: what is beyond the guest's end is zeros */
+	uint32_t data_len; /* guest bytes of DATA and COMPRESSED parts, which are charged */
 	unsigned n_parts;
 	struct plan_part parts[PLAN_MAX_PARTS];
 };

@@ -26,9 +26,9 @@
 #include "formats/chain/chain.h"
 #include "io/base.h"
 
-/* Requests of a node, on behalf of an operation: it waits for their ends, and has their errors;
- * without memory for one it is in error at once. The guest's floor is above this one, so the job
- * says how they are made. */
+/* How to write to a node's image on behalf of an operation: each call submits a request for which
+ * the operation waits, and whose error it gets. Without memory the operation is in error at once.
+ * Function pointers, because requests belong to guest/, a floor above this one. */
 struct down_ops {
 	void (*write)(struct bpull_disk *into, struct op *op, void *buf, uint64_t len,
 		      uint64_t guest_off);
@@ -36,22 +36,21 @@ struct down_ops {
 };
 
 struct copy_down {
-	struct bpull_disk *into; /* the node whose image gets it; NULL: the job pulls */
+	struct bpull_disk *into; /* the node whose image is written to; NULL: the job pulls */
 	const struct down_ops *ops;
-	unsigned from, to; /* layers [from, to) of the disk's chain go there */
-	uint64_t end;      /* guest byte up to which they say what is read */
-	/* from 0: guest bytes that the guest has written, or is about to, since the last look. They
-	 * are owed again. */
+	unsigned from, to; /* layers [from, to) of the disk's chain are copied into it */
+	uint64_t end;      /* guest bytes: the length to copy */
+	/* Only if from is 0: what the guest has written since the last look, or is about to write.
+	 * It will be owed again. */
 	struct range_set written;
 };
 
-/* Layers of which a clone was tried and refused: a bit for each. */
+/* A bit for each layer: cloning from it was tried, and refused. */
 struct clone_trials {
 	uint64_t refused[CHAIN_MAX_DEPTH / 64 + 1];
 };
 
-/* Layers whose data the walk has begun to read, and of those the ones that it reads past the page
- * cache: a bit for each. */
+/* A bit for each layer: the walk has begun to read its data; and reads it past the page cache. */
 struct cold_layers {
 	uint64_t begun[CHAIN_MAX_DEPTH / 64 + 1];
 	uint64_t passes[CHAIN_MAX_DEPTH / 64 + 1];
@@ -82,21 +81,22 @@ struct copy_counts {
 	uint64_t verified;   /* of copied, read back and found right: job/verify.c */
 };
 
-/* Copying walks over what is owed. */
+/* A job may have to walk over the disk several times, until nothing is owed. */
 struct copy_rounds {
-	unsigned n;        /* begun */
+	unsigned n;        /* copying walks that were begun */
 	unsigned n_stuck;  /* proofs in a row that found no less owed than the one before */
 	uint64_t owed_len; /* bytes that the last proof found owed */
 };
 
-/* The walk goes with those of other jobs. */
+/* The walk's place in the convoy of jobs that read the same layers. */
 struct walk_company {
 	struct convoy_member member;
 	uint64_t ended_ns; /* when a run ended last; 0: none has */
-	/* Where it began, a granule's first byte: it goes on from there to the disk's end, and from
+	/* Where the walk began, or rejoined: it goes from there to the disk's end, and then from
 	 * the first byte to there. */
 	struct convoy_place begun;
-	bool waits; /* paused, verifying, or copying what is wanted first, it joins later */
+	/* The job is paused, verifies, or copies what is wanted first: it joins later. */
+	bool waits;
 };
 
 struct copy_walk {
@@ -130,27 +130,28 @@ struct copy_walk {
 				 * failed runs may have written */
 };
 
-/* The cursor is still where the program wants it first. */
+/* The walk has not passed all ranges that the program wants copied first. */
 static inline bool walk_has_first(const struct copy_walk *walk)
 {
 	return walk->first.at < walk->first.n;
 }
 
-/* As a disk is opened. 0 or -ENOMEM. */
+/* Call it when a disk is opened. 0 or -ENOMEM. */
 int copy_walk_open(struct bpull_disk *disk);
-/* As it is closed; no run is in flight. */
+/* Call it when the disk is closed; no run is in flight. */
 void copy_walk_close(struct bpull_disk *disk);
 
 /* A job begins, and proof_begin() and copy_first_open() were called: forgets all of the last job's
  * walk. Starts no cursor. */
 void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *options,
 		     uint64_t now_ns);
-/* Begins one more walk over what is owed. False: proof after proof finds no less of it. */
+/* A proof has left something owed: counts one more walk, which the caller begins. False: proof
+ * after proof finds no less of it. */
 bool copy_walk_again(struct bpull_disk *disk);
-/* Begins one over something else that is owed: how the last one did says nothing of it. */
+/* Something else is owed now: counts one more walk, for which earlier proofs say nothing. */
 void copy_walk_anew(struct bpull_disk *disk);
-/* Every run has ended, and so has what was in flight beside them. The cursor may have more to look
- * at. */
+/* No run is in flight, and neither is a load or write-back beside them. The cursor may have more to
+ * look at. */
 bool copy_walk_is_quiet(const struct bpull_disk *disk);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Early write-back of what is copied, on file systems that can't write uncached
- * (RWF_DONTCACHE: Linux 6.14, ext4, XFS and others). Left to the barrier, all of
- * it would go to the device at once, and the copying would wait: a half as long
- * again for a dense image.
+ * Early write-back of what is copied, for file systems and kernels without
+ * uncached writes (RWF_DONTCACHE: Linux 6.14 has it for ext4, XFS and others). If
+ * it were left to the barrier, all of it would go to the device at once, and
+ * copying would wait: a dense image would take half as long again.
  *
  * Whether a write may be uncached is only known when one was tried, so nothing is
- * chosen when the file is opened. fadvise(DONTNEED) behind the writes was
+ * chosen when the file is opened. fadvise(DONTNEED) after the writes was
  * rejected: it drops clean pages only, so it must wait for the device first.
  */
 #include "engine/copy/walk/writeback.h"

@@ -15,7 +15,8 @@ struct writeback_range {
 	uint64_t len, lo, hi;
 };
 
-/* The job has written these bytes of the overlay's data. May begin to write them back. */
+/* The job has written these bytes of the overlay's data. Begins to write back all that was noted
+ * once it is enough. */
 void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len);
 
 #endif
