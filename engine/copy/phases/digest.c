@@ -16,7 +16,8 @@
 #include "formats/core/layer_fill.h"
 #include "io/base.h"
 
-/* A commit takes no digests of copies that follow a guest's reads: they go into the upper image. */
+/* A commit reads back the lower image, so it notes no copies that follow a guest's reads: those go
+ * into the upper one. */
 bool copy_run_digests(const struct copy_run *p)
 {
 	const struct bpull_disk *disk = p->op.disk;
