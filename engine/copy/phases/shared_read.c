@@ -27,15 +27,15 @@
 #include "io/base.h"
 #include "io/file.h"
 
-/* Ranges of a run; what is in others it reads for itself. */
+/* How many ranges of kept bytes a run uses at most; the rest it reads for itself. */
 #define MAX_RANGES 64
 
 /* A range of the run's buffer, in order. */
 struct shared_range {
 	uint32_t off, len;
 	const struct layer *layer;
-	struct kept *kept; /* it holds it */
-	bool is_ours;      /* claimed: this run reads it */
+	struct kept *kept; /* held by this range; NULL: not claimed yet, or filled */
+	bool is_ours;      /* this run reads it, and claims it for others; else it is taken */
 };
 
 static struct kept_set *shared_kept(const struct copy_run *p)
@@ -64,7 +64,8 @@ void shared_read_end(struct copy_run *p)
 
 /* ---- READ ---- */
 
-/* Goes on with the last range where that is the same. False: the run has too many. */
+/* Adds the range, or makes the last one longer if it is of the same kept range. False: the run has
+ * too many, or there is no memory. */
 static bool add_range(struct copy_run *p, const struct shared_range *r)
 {
 	struct run_shared *shared = &p->read.shared;
@@ -95,9 +96,10 @@ static bool add_range(struct copy_run *p, const struct shared_range *r)
 	return true;
 }
 
-/* The run may take it. That another program has written to a device is seen by nothing, so a job
- * takes none of what was read before it began. A guest waits for a source as long as its own
- * request may, and not as long as another disk's. */
+/* The run may take the kept range. Nothing shows that another program has written to a device, so a
+ * job takes no bytes of a device that were read before the job began. And a disk with a guest does
+ * not wait for another disk's read of a source: the guest's requests would wait longer than for
+ * their own reads. */
 static bool may_take(const struct copy_run *p, const struct shared_range *r)
 {
 	const struct file *data = r->layer->data;
@@ -140,7 +142,8 @@ static void look_for(struct copy_run *p, struct plan_part *part)
 	part->is_fed = fed_len == part->len && !part->same && !part->is_repeat;
 }
 
-/* Claims what was not found; what finds no room is this run's alone. */
+/* Claims the ranges that were not found in the set. Those for which there is no room are forgotten:
+ * the run reads them for itself alone. */
 static void claim(struct copy_run *p)
 {
 	struct run_shared *shared = &p->read.shared;
