@@ -5,12 +5,12 @@
  *
  *   LOCK -> MAP -> CLONE -> CLONED -> PUBLISH -> over
  *
- * To the order of writes a clone is a write of the run: complete before it is
- * published (I1), durable with the next barrier. It moves no bytes, so no limiter is
- * charged. What it holds is not looked at: zeros in it stay the source's blocks.
+ * For the order of writes a clone counts as a write of the run: complete before it
+ * is published (I1), durable with the next barrier. It moves no bytes, so no limiter
+ * is charged. Its bytes are not looked at: zeros among them stay the source's blocks.
  *
- * Whether two files can share blocks only a try can tell, and one per layer is
- * made: what is refused is copied, as all that is not whole blocks on both sides.
+ * Only a try tells whether two files can share blocks. After the first refusal all
+ * of that layer is copied, and so is everything that is not whole blocks in both files.
  * Asking fiemap, or comparing devices, was rejected: subvolumes of one btrfs are
  * two devices.
  */
@@ -37,10 +37,10 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* File systems with larger blocks refuse, and are copied from. */
+/* A file system with larger blocks refuses clones of these, and then is copied from. */
 #define BLOCK_LEN UINT64_C(4096)
 
-/* A guest's write may wait for it. */
+/* Bytes. A guest's write may have to wait for a clone of this length. */
 #define CLONE_MAX_LEN (64 * MiB)
 
 struct clone {
@@ -183,7 +183,7 @@ static bool is_refusal(int rc)
 	return false;
 }
 
-/* The run ends unfinished: the cursor comes again, and copies. */
+/* No more clones from this layer. The run gives up, and the cursor begins one that copies. */
 static enum step copy_instead(struct copy_run *p)
 {
 	uint64_t bit, *word = refused_word(p->walk, p->clone.depth, &bit);

@@ -108,7 +108,7 @@ void cold_choose(struct copy_run *p, unsigned depth, struct io_req *req)
 		leave_mark(p, req->file);
 }
 
-/* Compressed input is not for the guest: it is read into a buffer of its own. */
+/* The request reads guest bytes, and not compressed input, which has a buffer of its own. */
 static bool is_data(const struct copy_run *p, const struct io_req *req)
 {
 	const uint8_t *to = req->one.iov_base;

@@ -11,26 +11,27 @@ struct io_req;
 
 /* What is known of a read before it is submitted. */
 struct cold_facts {
-	bool fits;       /* it is a job's, long, and can be done so */
+	bool fits;       /* it is a job's, is long, and the file can be read past the cache */
 	bool was_cached; /* much of it was in the page cache as the file was opened */
-	bool is_begun;   /* the walk has read of the layer */
-	bool passes;     /* is_begun: past the page cache */
-	/* When a walk of this engine left the mark; 0: none has. */
+	bool is_begun;   /* the walk has read some of the layer before */
+	bool passes;     /* only if is_begun: the walk reads the layer past the page cache */
+	/* When a walk of this engine left the mark in this file; 0: none has. */
 	uint64_t marked_ns;
 	uint64_t now_ns;
 };
 
 struct cold_choice {
 	bool passes;      /* the walk reads this layer past the page cache, where it is cold */
-	bool past_cache;  /* this read goes past it */
-	bool leaves_mark; /* it is the first that does */
+	bool past_cache;  /* this read goes past the cache */
+	bool leaves_mark; /* the run leaves the mark, since no walk has */
 };
 
 /* Pure. */
 struct cold_choice cold_decide(const struct cold_facts *facts);
-/* Chooses for one read of the run, of the layer's data. It may submit the reading of the mark. */
+/* Decides for one read of the run, of the layer's data, and sets req->past_cache. May submit the
+ * read that leaves the mark. */
 void cold_choose(struct copy_run *p, unsigned depth, struct io_req *req);
-/* Of what the run has read: bytes that came past the page cache, of files opened so as well. */
+/* Bytes of data that the run has read past the page cache, also from files that were opened so. */
 uint64_t cold_passed_len(const struct copy_run *p);
 
 #endif

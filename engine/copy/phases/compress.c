@@ -54,7 +54,7 @@ static bool is_whole(const struct copy_run *p, uint32_t idx)
 	       guest_off + p->overlay->cluster_len <= p->guest_off + clusters_run_len(p);
 }
 
-/* Of a whole cluster. */
+/* The bytes of a cluster that lies whole in the run. */
 static uint8_t *cluster_bytes(const struct copy_run *p, uint32_t idx)
 {
 	return clusters_bytes(p) +
@@ -112,7 +112,8 @@ static int encode_work(struct io_req *req)
 	return rc;
 }
 
-/* A cluster is compressed only where one new copy serves all tables that lack it. */
+/* Decides whether to compress a cluster: only if one new copy serves all tables that lack it. 0,
+ * TABLE_NEED or -errno. */
 static int choose_cluster(struct copy_run *p, uint32_t idx)
 {
 	struct layer *overlay = p->overlay;
@@ -183,8 +184,9 @@ static void hold_memory(struct copy_run *p, uint32_t len)
 	p->op.engine->comp_len += len;
 }
 
-/* A large cluster, a worker's scratch of the same length, and what an encoder keeps for a slow
- * level: counted before it is taken, so that only a few runs of that kind are in flight. */
+/* Counts a large cluster, a worker's scratch buffer of the same length, and what an encoder keeps
+ * for a slow level. It is counted before it is allocated, so that only few such runs are in
+ * flight. */
 void copy_run_begin_compress(struct copy_run *p)
 {
 	if (p->compress.is_on && copy_run_in_pieces(p) && p->kind != RUN_ZERO)
@@ -224,7 +226,7 @@ enum step copy_run_compress(struct copy_run *p)
 	if (rc)
 		return copy_run_retry_later(p, rc);
 	copy_run_free_requests(p);
-	if (!copy_run_in_pieces(p)) /* scratch, if workers took all clusters at once */
+	if (!copy_run_in_pieces(p)) /* the scratch buffers, if workers took all clusters at once */
 		hold_memory(p, clusters_run_len(p));
 	p->phase = COPY_RUN_WRITE;
 	return submit_encodes(p);

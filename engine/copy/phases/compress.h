@@ -8,7 +8,7 @@
 
 struct copy_run;
 
-/* Counts the memory that compressing a large cluster will take. */
+/* A run is begun: counts the memory that compressing a large cluster will take. */
 void copy_run_begin_compress(struct copy_run *p);
 /* Frees what compressing took; no request is in flight. */
 void copy_run_free_compress(struct copy_run *p);

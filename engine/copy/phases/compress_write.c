@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The output of a run that was compressed: space for each range of clusters of a kind, compressed
- * ones behind each other in whole sectors, and one write for all that lie together.
+ * The output of a run that was compressed. Neighbouring clusters of one kind (zero, plain,
+ * compressed) get their space together. Compressed clusters lie behind each other, in whole
+ * sectors, and one write takes all that do.
  */
 #include "engine/copy/phases/compress_write.h"
 
@@ -43,7 +44,8 @@ static enum cluster_kind kind_at(const struct copy_run *p, uint32_t off, uint32_
 	return copy_run_is_data(p, clusters_bytes(p) + off, *len) ? CLUSTER_PLAIN : CLUSTER_ZERO;
 }
 
-/* Reserves for the compressed clusters of [off, off + len), one behind the other. */
+/* Reserves space for the compressed clusters in [off, off + len) of the run, one behind the
+ * other. */
 static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 {
 	struct layer *overlay = p->overlay;
@@ -71,7 +73,8 @@ static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 	return rc;
 }
 
-/* After a wait for a table or a commit it resumes behind what is reserved already. */
+/* Reserves space for the rest of the run. After a wait for a table or a commit it is called again,
+ * and goes on behind what is reserved already. */
 static int reserve_all(struct copy_run *p)
 {
 	uint32_t end;
@@ -130,7 +133,8 @@ static void describe_write(struct copy_run *p, struct io_req *req, size_t i, siz
 	req->uncached = true;
 }
 
-/* A cluster that the guest's disk does not read, or not all of: its bytes as they are written. */
+/* Notes the digest of a compressed cluster: of its decoded bytes, or, where the guest's disk does
+ * not read it or not all of it, of the bytes in the file. */
 static int digest_compressed(struct copy_run *p, struct mapping map, uint32_t off)
 {
 	if (!map.for_snapshots && map.guest_off + map.len <= p->overlay->guest_len)
@@ -160,8 +164,8 @@ enum step copy_run_write_compressed(struct copy_run *p)
 	size_t n_writes = 0;
 	int rc;
 
-	/* The job has failed meanwhile. On a full disk the tables need what failed runs gave back,
-	 * and runs as short as these would still fit into it. */
+	/* The job has failed meanwhile. On a full disk the tables need the space that failed runs
+	 * gave back, and a run as short as a compressed one could still take it. */
 	if (p->op.disk->job.fault.error) {
 		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
 		return STEP_NEXT;

@@ -17,8 +17,9 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* Takes compressed clusters that lie behind each other as one, since only whole pages are freed.
- * Returns their bytes from map *i on, which moves on behind them; 0: map *i is none. */
+/* How many bytes the compressed clusters from map *i on take that lie behind each other: they are
+ * discarded as one, since only whole pages are freed. Moves *i behind them. 0: map *i is not
+ * compressed. */
 static uint64_t compressed_len(const struct copy_run *p, size_t *i)
 {
 	uint64_t end_off = p->space.maps[*i].host_off, len = 0;
@@ -86,8 +87,8 @@ static void note_abandoned(struct copy_run *p, uint64_t host_off, uint64_t len)
 	p->walk->abandoned_end = MAX(p->walk->abandoned_end, host_off + len);
 }
 
-/* There is no way to give the space of compressed clusters back to the format. The latest first, so
- * that the end of the file can fall back. */
+/* Gives the latest space back first, so that the format's alloc_end can fall back. The space of
+ * compressed clusters can't be given back. */
 void run_give_up_space(struct copy_run *p)
 {
 	struct layer *overlay = p->overlay;

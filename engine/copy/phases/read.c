@@ -44,7 +44,8 @@ static struct layer *part_layer(const struct copy_run *p, const struct plan_part
 	return p->op.disk->chain->layers[part->depth];
 }
 
-/* Room for the input of all compressed parts, one read behind the other. */
+/* Allocates the input buffer of all compressed parts, in which one read lies behind the other, and
+ * their decode requests. 0 or -ENOMEM. */
 static int prepare_decodes(struct copy_run *p)
 {
 	const struct plan *plan = &p->plan;
@@ -94,7 +95,7 @@ static void add_comp_read(struct copy_run *p, unsigned i, unsigned n, uint32_t i
 		};
 }
 
-/* All of the part but what other jobs have read. */
+/* Describes reads of all of the part, but what other jobs have read or are reading. */
 static void add_data_reads(struct copy_run *p, const struct plan_part *part)
 {
 	uint32_t end = part->buf_off + part->len, len;
@@ -114,7 +115,7 @@ static void describe_reads(struct copy_run *p)
 	uint8_t *in = p->read.comp_buf;
 	uint32_t covered = 0, in_len;
 
-	/* Behind it are the bytes of another run. */
+	/* The bytes behind it belong to another run. */
 	assert(plan->len <= buf_len(p->op.engine->bufs, p->buf));
 	p->read.n_reqs = 0;
 	p->read.has_mark = false;
@@ -156,7 +157,7 @@ static int by_file_and_off(const void *a, const void *b)
 /* Sorts the reads by file and offset, so that a hard disk seeks once a file and run. */
 static void submit_reads(struct copy_run *p)
 {
-	/* A guest does not wait for another thread's turn. */
+	/* Where a guest waits for this run, no time is lost by a hand-over to another thread. */
 	bool offload = engine_guest_is_active(p->op.engine) && !p->read.readers.first;
 	struct io_req **order = p->read.n_reqs > 1 ? calloc(p->read.n_reqs, sizeof(*order)) : NULL;
 
@@ -168,7 +169,7 @@ static void submit_reads(struct copy_run *p)
 	if (order)
 		qsort(order, p->read.n_reqs, sizeof(*order), by_file_and_off);
 	for (unsigned i = 0; i < p->read.n_reqs; i++)
-		/* Without memory for the order: as they are. */
+		/* Without memory for sorting they are submitted in guest order. */
 		op_submit(&p->op, order ? order[i] : &p->reqs[i]);
 	free(order);
 }
@@ -179,7 +180,8 @@ static void note_source(struct copy_run *p)
 		p->read.is_of_source |= p->reqs[i].file->is_source;
 }
 
-/* A guest that needs no source notices nothing of the job's run until it has them. */
+/* The run reads from sources alone, and the guest needs none: it notices nothing of the run before
+ * the bytes are there. */
 static bool waits_for_sources(const struct copy_run *p)
 {
 	for (unsigned i = 0; i < p->read.n_reqs; i++)

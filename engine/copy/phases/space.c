@@ -106,8 +106,9 @@ static int place_copy(struct copy_run *p, uint64_t guest_off, uint64_t *len, uns
 	return 0;
 }
 
-/* All copies of as much of [guest_off, guest_off + len) as lies together in each: *len. What was
- * reserved and is too long for the others stays the run's, for what comes next. */
+/* Places all copies of as much of [guest_off, guest_off + *len) as lies together in each of them:
+ * *len. What was reserved for one copy and is too long for the others stays the run's, for its next
+ * bytes. */
 static int place(struct copy_run *p, uint64_t guest_off, uint64_t *len)
 {
 	struct mapping map = { 0 }, last;
