@@ -4,11 +4,11 @@
  * what the overlay holds and what no layer holds without any I/O, and starts a
  * run for the rest as long as the window (one buffer a run) has room.
  *
- * What a walk has still to look at is a set, walk.todo. The cursor takes ranges
- * from its front, or where the program wants it to begin (walk/first.h); a run holds
- * the range it was begun for, and puts back what it did not finish. A number that
- * says how far the cursor is was rejected: runs that set it back and forward
- * overwrote each other's.
+ * What a walk has still to look at is a set, copy_walk.todo. The cursor takes ranges
+ * from its front, or where the program wants it to begin (walk/first.h). A run takes
+ * the range it was begun for out of the set, and puts back what it did not finish. A
+ * number that says how far the cursor is was rejected: runs moved it back and forward
+ * and overwrote each other's value.
  *
  * A proving walk reads the overlay's tables from disk again before the backing
  * link is dropped (walk/proof.h), and starts no run.
@@ -42,7 +42,7 @@
 /* Extents that the cursor looks at before other operations get their turn. */
 #define MAX_EXTENTS_A_TURN 4096
 
-/* Bytes that the overlay lacks, proven in one turn. */
+/* Guest bytes that the overlay lacks, and that a proving walk looks at in one turn. */
 #define PROVE_LEN (64 * MiB)
 
 static int start_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
@@ -56,7 +56,7 @@ static int start_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 	return rc;
 }
 
-/* Starts a run: one that shares the source's blocks where that can be, else one that copies. */
+/* Starts a run: one that shares the source file's blocks where it can, else one that copies. */
 static int start_copy(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 		      struct table_need *need)
 {
@@ -75,8 +75,8 @@ static void pass(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, enum
 	struct copy_walk *walk = disk->walk;
 
 	range_set_remove(&walk->todo, guest_off, guest_off + len);
-	/* Tables that may have changed in memory since they were read are no evidence; where there
-	 * are none, this is all there will be. */
+	/* A copying walk sees tables as they are in memory, which is no evidence. In a raw file
+	 * that is flattened into there are none, and nothing better will come. */
 	if (disk->job.step == JOB_PROVING || disk_overlay(disk)->no_tables)
 		proof_settle(disk, guest_off, guest_off + len);
 	if (disk->job.step == JOB_PROVING || walk->rounds.n != 1)
@@ -96,8 +96,8 @@ static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, stru
 	return rc;
 }
 
-/* The range that is to be looked at next, in whole granules: what the program wants first, or what
- * is left from the place on where the walk has begun. */
+/* The range that is to be looked at next, in whole granules: what the program wants first, or the
+ * first range of `todo` from where the walk has begun on. */
 static struct range next_range(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
@@ -107,7 +107,7 @@ static struct range next_range(struct bpull_disk *disk)
 	if (disk->job.step != JOB_COPYING ||
 	    !copy_first_next(&disk->walk->first, &disk->walk->todo, &next))
 		next = range_set_from(&disk->walk->todo, disk->walk->company.begun.guest_off);
-	/* What the upper layers hold begins and ends anywhere. */
+	/* A commit copies what the upper layers hold, by their granules and not the overlay's. */
 	if (down->into)
 		return (struct range){ next.lo, MIN(next.hi, down->end) };
 	return (struct range){ round_down(next.lo, overlay->granule_len),
@@ -129,7 +129,7 @@ static int advance(struct bpull_disk *disk, struct range next, struct table_need
 		pass(disk, next.lo, len, action);
 		return 0;
 	}
-	if (disk->job.step == JOB_PROVING && is_down) { /* no run came here: one more walk */
+	if (disk->job.step == JOB_PROVING && is_down) { /* stays owed: one more copying walk */
 		range_set_remove(&disk->walk->todo, next.lo, next.lo + len);
 		return 0;
 	}
@@ -187,7 +187,7 @@ void cursor_start(struct bpull_disk *disk)
 {
 	struct copy_walk *walk = disk->walk;
 
-	/* `todo` has had a range, so it has memory for one */
+	/* It can't fail: `todo` has had a range, so it has memory for one. */
 	(void)range_set_copy(&walk->todo, &walk->owed);
 	op_init(&walk->cursor, &cursor_kind, disk->engine, disk);
 	op_ready(&walk->cursor);
@@ -210,7 +210,7 @@ bool cursor_is_done(const struct bpull_disk *disk)
 	return range_set_is_empty(&walk->todo) && !walk->runs.first && !disk->n_background;
 }
 
-/* Runs are in guest order, but for those that came first. */
+/* Runs are in guest order, except after ranges that the program wanted first. */
 static uint64_t lowest_run(const struct copy_walk *walk)
 {
 	uint64_t at = UINT64_MAX;

@@ -12,11 +12,11 @@ struct bpull_disk;
 
 /* Begins a walk over what is owed: JOB_COPYING copies, JOB_PROVING only looks. */
 void cursor_start(struct bpull_disk *disk);
-/* A job that was stopped goes on: begins a cursor that failed again. */
+/* A job that was stopped goes on: a cursor that failed begins again. */
 void cursor_go_on(struct bpull_disk *disk);
-/* Guest bytes that are done: all below it, or as many elsewhere. */
+/* For progress: how many guest bytes are done, and mostly the offset below which all is. */
 uint64_t cursor_position(const struct bpull_disk *disk);
-/* It has walked to the end, and every run has ended. */
+/* The walk has nothing left to look at, and no run or load ahead is in flight. */
 bool cursor_is_done(const struct bpull_disk *disk);
 
 #endif

@@ -115,8 +115,8 @@ enum step down_map(struct copy_run *p)
 
 /* ---- STORE ---- */
 
-/* How many bytes from `at` on are zeros as a whole, or are not: by the lower image's granules, as
- * far as those lie whole in the run. */
+/* For how many bytes from byte `at` of the run on the lower image's granules are all zeros
+ * (*is_zero), or none of them is. Only a granule that lies whole in the run counts as zeros. */
 static uint32_t alike_len(const struct copy_run *p, uint32_t at, bool *is_zero)
 {
 	const struct layer *lower = disk_overlay(p->walk->down.into);
@@ -140,7 +140,7 @@ static uint32_t alike_len(const struct copy_run *p, uint32_t at, bool *is_zero)
 	return at - from;
 }
 
-/* Notes what the lower image is to read from then on, for a job that verifies. 0 or -ENOMEM. */
+/* Notes the digests of what the lower image will read for the run's range. 0 or -ENOMEM. */
 static int note_digests(struct copy_run *p)
 {
 	uint32_t len;
@@ -194,8 +194,9 @@ enum step down_store(struct copy_run *p)
 	return p->op.n_pending ? STEP_WAIT : STEP_NEXT;
 }
 
-/* The bytes are written, not durable. A later run would read them again, so this one is the
- * evidence that they are in the lower image; the job has that made durable (I11). */
+/* The bytes are written to the lower image, not durably. No proof can see that there, since the
+ * upper layers still hold the range: so the run itself is the evidence, and the job makes the lower
+ * image durable before its end (I11). */
 enum step down_stored(struct copy_run *p)
 {
 	struct bpull_disk *into = p->walk->down.into;
@@ -207,8 +208,8 @@ enum step down_stored(struct copy_run *p)
 		return STEP_NEXT;
 	}
 	copy_run_hand_over(p);
-	/* What is written in place is published by no table: without this all of it would be left
-	 * for the last barrier. */
+	/* A raw file has no tables whose publishing would make a commit due: without this, all that
+	 * was written would be left to the last barrier. */
 	if (disk_is_raw(into))
 		commit_note_published(into, p->counts.copied);
 	proof_settle(p->op.disk, p->guest_off, p->guest_off + p->len);
@@ -227,15 +228,15 @@ void down_note_written(struct bpull_disk *disk, uint64_t guest_off, uint64_t len
 	struct copy_down *down = &disk->walk->down;
 
 	if (down->into && !down->from)
-		(void)range_set_add(&down->written, guest_off,
-				    guest_off + len); /* it has had one */
+		/* It can't fail: the set has had a range. */
+		(void)range_set_add(&down->written, guest_off, guest_off + len);
 }
 
 void down_owe_written(struct bpull_disk *disk)
 {
 	struct copy_walk *walk = disk->walk;
 
-	/* `owed` has had a range, so it has memory for one. */
+	/* It can't fail: `owed` has had a range, so it has memory for one. */
 	(void)range_set_copy(&walk->owed, &walk->down.written);
 	range_set_clear(&walk->down.written);
 	copy_walk_anew(disk);

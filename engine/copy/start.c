@@ -30,7 +30,7 @@
 /* At most this many in a cluster: run_pieces.written has a bit for each. */
 #define MAX_PIECES 64u
 
-/* What is read, written and paid for at once of a granule. */
+/* How many bytes of a granule are read, written and paid for at once. */
 static uint32_t choose_piece_len(const struct copy_run *p)
 {
 	uint32_t granule_len = p->overlay->granule_len;
@@ -45,7 +45,7 @@ static uint32_t choose_piece_len(const struct copy_run *p)
 	return len;
 }
 
-/* buf: NULL for those that need none. */
+/* buf: NULL for kinds that need none. 0 or -ENOMEM. */
 static int begin_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf,
 		     enum run_kind kind)
 {
@@ -57,7 +57,7 @@ static int begin_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, 
 
 	if (!p)
 		return -ENOMEM;
-	/* Not the plan's parts: 100 KiB, of which a run has a few, and those are written whole. */
+	/* Not the plan's parts: they take 100 KiB, and a run sets the few that it uses. */
 	memset(p, 0, offsetof(struct copy_run, plan.parts));
 	p->time.start_ns = engine_now_ns();
 	p->give_up.n_gone_on = disk->job.n_gone_on;
@@ -112,14 +112,15 @@ int copy_run_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t le
 
 /* ---- Copies that follow reads ---- */
 
-/* No other run will come to it: it has its clusters, or was just begun and asks for them next. */
+/* The run has its clusters locked or queued for, or was just begun and will lock them next: no
+ * other run need copy them. */
 static bool has_clusters(const struct copy_run *p)
 {
 	return p->locked || (p->kind == RUN_ON_READ && p->phase == COPY_RUN_LOCK);
 }
 
-/* Cuts *range short before a run that has clusters of it. One that has those at its front is left
- * behind instead. */
+/* Cuts *range where a run has clusters of it: its end, or, if the run has those at its front, its
+ * front. */
 static void leave_out(const struct run_list *runs, const struct copy_run *but, struct range *range)
 {
 	for (const struct copy_run *p = runs->first; p; p = p->next) {
@@ -135,7 +136,7 @@ static void leave_out(const struct run_list *runs, const struct copy_run *but, s
 	}
 }
 
-/* The first part of it of which no run in flight, but for this one, has clusters. */
+/* The first part of [lo, hi) in which no run in flight other than `but` has clusters. */
 static struct range first_free(const struct bpull_disk *disk, const struct copy_run *but,
 			       uint64_t lo, uint64_t hi)
 {
@@ -156,14 +157,15 @@ static uint64_t max_len_on_read(const struct bpull_disk *disk)
 	return MAX(round_down(RUN_MAX_LEN, granule_len), (uint64_t)granule_len);
 }
 
-/* What a run up to guest_end fills of its buffer: the last cluster is written whole, though the
- * disk may end in it. */
+/* How many bytes of its buffer a run from guest_off to guest_end fills: the last granule is written
+ * whole, though the disk may end in it. */
 static size_t filled_len(const struct bpull_disk *disk, uint64_t guest_off, uint64_t guest_end)
 {
 	return round_up(guest_end, disk_overlay(disk)->granule_len) - guest_off;
 }
 
-/* The copy is small, as most are: other readers need the rest of the buffer. */
+/* Begins a run for the range. It shrinks the buffer, since most such runs are small, and others
+ * need the rest. */
 static bool begin_on_read(struct bpull_disk *disk, const struct range *range)
 {
 	struct buf_pool *bufs = disk->engine->bufs;
@@ -194,7 +196,7 @@ void copy_run_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_
 	}
 }
 
-/* No guest's write has any of its clusters. */
+/* No operation has locked any of the range's clusters. */
 static bool is_unlocked(const struct bpull_disk *disk, const struct range *range)
 {
 	uint32_t cluster_len = disk_overlay(disk)->cluster_len;
