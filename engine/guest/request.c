@@ -127,7 +127,7 @@ void guest_count_end(const struct guest *g)
 		all->write_end = MAX(all->write_end, g->guest_off + g->len);
 }
 
-unsigned guest_n_since(const struct bpull_disk *disk, uint64_t ns)
+unsigned guest_n_older(const struct bpull_disk *disk, uint64_t ns)
 {
 	unsigned n = 0;
 

@@ -162,7 +162,7 @@ void guest_free_reqs(struct guest *g);
 /* The request is over: counts it. */
 void guest_count_end(const struct guest *g);
 /* Reads and writes in flight that came before that moment. */
-unsigned guest_n_since(const struct bpull_disk *disk, uint64_t ns);
+unsigned guest_n_older(const struct bpull_disk *disk, uint64_t ns);
 
 /* Takes the request out of its disk's list. */
 void guest_list_remove(struct guest *g);

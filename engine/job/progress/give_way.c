@@ -59,7 +59,7 @@ static bool take_look(struct bpull_disk *disk, struct pace_guest_look *look, boo
 		return true;
 	/* Nothing has ended: what is late is in flight. */
 	look->n = look->n_late =
-		guest_n_since(disk_opened(disk), now_ns - MIN(way->target_ns, now_ns));
+		guest_n_older(disk_opened(disk), now_ns - MIN(way->target_ns, now_ns));
 	return look->n;
 }
 
