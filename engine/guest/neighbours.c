@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * How slow a base is, its reads tell: the mean of the last few that a guest has
- * waited for. A round trip is what is saved, so a slow base is one where that
- * takes longer than moving the neighbourhood does.
+ * How slow a base is is measured: by the mean time of the last few reads that a
+ * guest has waited for. Copying the neighbourhood saves a later round trip, so a
+ * base is slow if a round trip takes longer than moving the neighbourhood.
  *
  * The neighbourhood is aligned, and a power of two. So it never reaches into another
  * one of the chunks that a source may have to read as a whole (4 MiB, say).
@@ -36,7 +36,7 @@ struct range neighbours_around(const struct bpull_disk *disk, uint64_t lo, uint6
 	return (struct range){ round_down(lo, NEIGHBOURS_LEN), end };
 }
 
-bool neighbours_cost(const struct bpull_disk *disk, const struct layer *layer)
+bool neighbours_is_slow(const struct bpull_disk *disk, const struct layer *layer)
 {
 	return layer_is_of_source(layer) || disk->guests.below_ns >= SLOW_NS;
 }

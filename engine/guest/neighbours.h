@@ -12,12 +12,13 @@
 struct bpull_disk;
 struct layer;
 
-/* A read of what layers below the overlay hold took so long, all in all. */
+/* A guest's read from layers below the overlay took took_ns in all. */
 void neighbours_note(struct bpull_disk *disk, uint64_t took_ns);
-/* Guest bytes to be copied around [lo, hi), at least these. Where the base is quick, no more: a
- * read there costs less than copying what may never be wanted. */
+/* Which guest bytes to copy around [lo, hi), at least these. If the base is fast, no more: another
+ * read costs less there than copying what may never be wanted. */
 struct range neighbours_around(const struct bpull_disk *disk, uint64_t lo, uint64_t hi);
-/* What is read of this layer costs, and is not to be read twice. */
-bool neighbours_cost(const struct bpull_disk *disk, const struct layer *layer);
+/* Reads from this layer are slow: its bytes should not be read once for the guest and once to be
+ * copied. */
+bool neighbours_is_slow(const struct bpull_disk *disk, const struct layer *layer);
 
 #endif

@@ -33,7 +33,7 @@ static bool copies_begin(struct bpull_disk *disk)
 
 bool on_read_join(struct bpull_disk *disk, const struct layer *layer, struct run_reader *reader)
 {
-	if (!neighbours_cost(disk, layer))
+	if (!neighbours_is_slow(disk, layer))
 		return false;
 	return reader_join(disk, reader) || (copies_begin(disk) && reader_begin_run(disk, reader));
 }
@@ -66,7 +66,7 @@ void on_read_over(struct guest *g)
 	around = neighbours_around(disk, lo, hi);
 	if (copies_begin(disk))
 		copy_around(disk, g, around);
-	/* A job that runs comes by here next. */
+	/* Without copy-on-read, a job that runs copies the neighbourhood next. */
 	else if (!atomic_load(&disk->guests.copy_on_read) && around.hi - around.lo > hi - lo)
 		copy_first_hint(&disk->walk->first, around);
 }

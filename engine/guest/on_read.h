@@ -10,11 +10,11 @@ struct guest;
 struct layer;
 struct run_reader;
 
-/* What the reader wants lies in this layer, and is taken from a copy run, reader->len bytes of it.
- * False: it is to be read without. */
+/* Lets a reader take its bytes, which lie in this layer, from a copy run that is in flight or begun
+ * for it: the first reader->len of them, which may get less. False: they must be read without. */
 bool on_read_join(struct bpull_disk *disk, const struct layer *layer, struct run_reader *reader);
-/* The guest's read has all of its bytes: what it has read below the overlay is copied, and what
- * lies around it where that is slow. */
+/* The guest's read has all of its bytes: begins to copy what it has read below the overlay, and
+ * what lies around that if the base is slow. */
 void on_read_over(struct guest *g);
 
 #endif
