@@ -4,11 +4,11 @@
  *
  *   the new L1 table and its counts
  *   the header leads to it, with the old length
- *   entries that read zeros, for what of the new end would show something else
+ *   zero entries, where the new end would not read as zeros
  *   the header's new length
  *
- * So a cut leaves the old length or the new one, and the new end reads zeros. What it
- * would show else: the backing file, where that is longer than the disk was, and what the
+ * So a cut leaves the old length or the new one, and the new end reads as zeros. Without
+ * zero entries it would show a backing file that is longer than the disk was, or what the
  * last cluster, or a table, holds behind the old end. A commit's header stage was not used:
  * it is the job's, and the length needs no way back.
  *
@@ -78,7 +78,7 @@ static enum step make_durable(struct guest_grow *grow, enum grow_step next)
 
 /* ---- the file ---- */
 
-/* NULL: none must be longer. */
+/* The file that must become longer with the disk; NULL: there is none, or it is long enough. */
 static struct file *file_to_lengthen(const struct guest_grow *grow)
 {
 	const struct bpull_disk *disk = grow->g.op.disk;
@@ -200,7 +200,7 @@ static bool is_zero_for_good(const struct bpull_disk *disk, const struct extent 
 	       (e->kind == EXTENT_UNALLOCATED || e->kind == EXTENT_ZERO);
 }
 
-/* Looks for what does not read zeros, and has it written as a guest's zeros are. */
+/* Looks for what does not read as zeros, and has zeros written there, as if the guest did. */
 static enum step zero_the_end(struct guest_grow *grow)
 {
 	struct guest *g = &grow->g;
@@ -222,7 +222,8 @@ static enum step zero_the_end(struct guest_grow *grow)
 		if (!is_zero_for_good(disk, &e)) {
 			g->guest_off = g->at;
 			g->len = e.len;
-			return guest_go(g, GUEST_LOCK); /* it has all locks, and comes back */
+			return guest_go(g,
+					GUEST_LOCK); /* it has the lock, and comes back from MAP */
 		}
 		g->at += e.len;
 	}
@@ -276,7 +277,7 @@ void guest_grow_end(struct guest *g)
 
 	free(grow->table);
 	grow->table = NULL;
-	/* It failed: the entries behind the end stay, and show nothing. */
+	/* It failed. Entries that were made behind the disk's end stay: no guest reads there. */
 	if (overlay->guest_len != disk->guests.len) {
 		layer_set_len(overlay, &(struct table_move){ 0 }, disk->guests.len);
 		layer_keep_len(overlay, disk->guests.len, NULL);
