@@ -35,8 +35,8 @@
 /* Parts in flight at once: bounds what one request takes of the submission queue. */
 #define MAX_PARTS 32
 
-/* Runs in a row that let go what is wanted of them: then it is read without. Those that copy a
- * neighbourhood learn late that they end before it. */
+/* After so many runs in a row that let the reader go it reads without one. A run that copies a
+ * neighbourhood learns late that it ends before the wanted bytes. */
 #define MAX_AGAIN 4u
 
 /* One part is allocated for so many guest bytes: a read of one page needs one. */
@@ -113,10 +113,10 @@ static void widen(struct range *range, const struct extent *e)
 	range->hi = e->guest_off + e->len;
 }
 
-/* Whole clusters are read: the overlay's, since a run has the lock of all that it touches of one
- * (and with extended L2 entries other reads want the rest); and a compressed one, whatever is
- * wanted of it. Once a run has let go, what comes before it is not asked for any more: the overlay
- * may have it. */
+/* Sets what a run that is begun for the reader copies: whole clusters of the overlay, which a run
+ * locks as a whole anyway (with extended L2 entries other reads want the rest), and all of a
+ * compressed cluster, which is decoded whole anyway. After a run has let the reader go the bytes
+ * before the extent are left out: the overlay may hold them by now. */
 static void set_with(const struct chain_read *g, const struct layer *layer, const struct extent *e,
 		     struct run_reader *r)
 {
@@ -131,7 +131,8 @@ static void set_with(const struct chain_read *g, const struct layer *layer, cons
 	r->with_hi = round_up(hi, cluster_len);
 }
 
-/* From a copy run, as far as that goes: *e may get shorter. */
+/* Takes the extent from a copy run, as far as the run goes: *e may get shorter. False: it must be
+ * read without. */
 static bool add_joined_part(struct chain_read *g, struct extent *e)
 {
 	struct chain_read_part *part = &g->parts[g->n_parts];
@@ -189,7 +190,7 @@ static int add_own_part(struct chain_read *g, const struct extent *e)
 	return 0;
 }
 
-/* A job leaves its connection to the guest for a while. */
+/* The guest needs this source: jobs leave the connection to it for a while. */
 static void note_needs_source(const struct chain_read *g, const struct extent *e)
 {
 	const struct layer *layer = g->op->disk->chain->layers[e->depth];
@@ -211,7 +212,7 @@ static int map_parts(struct chain_read *g, struct table_need *need)
 		if (e.kind == EXTENT_ZERO || e.kind == EXTENT_UNALLOCATED) {
 			iov_zero(g->iov, g->n_iov, g->done, e.len);
 		} else {
-			g->has_read = true;
+			g->has_data = true;
 			rc = add_joined_part(g, &e) ? 0 : add_own_part(g, &e);
 			if (rc)
 				return rc;
@@ -241,7 +242,8 @@ static enum step map_and_read(struct chain_read *g)
 		return op_wait_table(g->op, &need);
 	if (rc < 0) {
 		op_set_error(g->op, rc, NULL, g->guest_off + g->done, true);
-		return g->op->n_pending ? STEP_WAIT : STEP_NEXT; /* runs have its buffers */
+		/* Runs may still write into the read's buffers. */
+		return g->op->n_pending ? STEP_WAIT : STEP_NEXT;
 	}
 	n_waits = g->op->n_pending;
 	for (unsigned i = 0; i < g->n_parts; i++) {
@@ -269,7 +271,7 @@ static int decode_part(struct io_req *req)
 	return rc;
 }
 
-/* All reads have completed: clears what lies behind a file's end, submits the decoding. */
+/* All reads have completed: fills in zeros behind a file's end, and submits the decoding. */
 static enum step decode(struct chain_read *g)
 {
 	unsigned n = 0;
@@ -294,8 +296,8 @@ static enum step decode(struct chain_read *g)
 	return n ? STEP_WAIT : STEP_NEXT;
 }
 
-/* The parts are over. What runs have let go is mapped and read once more: other runs have it now,
- * or the overlay. */
+/* All parts have ended. Sets `done` back to those that runs have let go, which are mapped once
+ * more: other runs, or the overlay, may have them now. */
 static void look_after(struct chain_read *g)
 {
 	uint64_t lo = UINT64_MAX, hi = 0;

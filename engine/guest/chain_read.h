@@ -17,7 +17,7 @@ struct chain_read_part;
 struct table_need;
 
 /* A read of a range of the guest's disk, from the layers that hold it, into a vector of buffers. An
- * operation embeds it and calls its step. */
+ * operation embeds this struct and calls chain_read_step(). */
 struct chain_read {
 	struct op *op;
 	const struct iovec *iov; /* the operation's: it must stay until chain_read_end() */
@@ -27,26 +27,26 @@ struct chain_read {
 	struct chain_read_part *parts;
 	unsigned n_parts, max_parts;
 	bool decoding;
-	bool may_join; /* of what costs: bytes may come from copy runs (copy/walk/readers.h) */
-	/* Of len: what copy runs let go is done once more, up to `to`, then the rest from `resume`
-	 * on. */
+	bool may_join; /* parts that cost may come from copy runs (copy/walk/readers.h) */
+	/* Offsets in the range. Where a copy run has let the reader go, `done` goes back, and the
+	 * bytes up to `to` are read once more; then the rest from `resume` on. */
 	struct {
 		uint64_t to, resume;
-		unsigned n;    /* times in a row */
-		bool is_alone; /* a run could not read it */
+		unsigned n;    /* how often that happened in a row */
+		bool is_alone; /* a run could not read: up to `to` no run is joined */
 	} again;
-	bool has_read; /* some of it does not read zeros by the tables */
-	/* Guest bytes read from layers below the overlay, and those of them that no copy run has
-	 * read; lo == hi: none. */
+	bool has_data; /* some of it does not read as zeros by the tables */
+	/* Guest bytes read from layers below the overlay; and those of them that were not read by a
+	 * copy run. lo == hi: none. */
 	struct range below, alone;
-	bool is_late; /* a run was reading already: what it took is not all of a base's time */
+	bool is_late; /* it joined a run that was reading already: its time tells too little */
 };
 
-/* Maps [at, at + len) of the guest's disk: *e is its first extent. Bytes behind the disk's end are
- * zeros. 0, TABLE_NEED or -errno. */
+/* Finds the first extent of the guest bytes [at, at + len). Bytes behind the disk's end are zeros.
+ * 0, TABLE_NEED or -errno. */
 int chain_read_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
 		   struct table_need *need);
-/* Sets *g up. The first chain_read_step() begins to read. */
+/* Sets a read up. The first chain_read_step() submits it. */
 void chain_read_begin(struct chain_read *g, struct op *op, const struct iovec *iov, unsigned n_iov,
 		      uint64_t guest_off, uint64_t len);
 /* STEP_WAIT: call it again when the operation runs next. STEP_NEXT: all is read, or the operation

@@ -30,12 +30,14 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* Bytes written at the end of new space, so that the file is long enough: a page. */
+/* Bytes, a page: what store_sparse() writes at the end of new space, so that the file is long
+ * enough. */
 #define END_LEN 4096u
 
 /* ---- PLACE ---- */
 
-/* Reserves whole clusters for the range at s->off. The range ends where the space does: to->len. */
+/* Reserves whole clusters for the range from s->off on. If there is less space together, to->len is
+ * cut to it. */
 static int reserve(struct guest *g, struct destination *to)
 {
 	struct layer *overlay = g->overlay;
@@ -62,11 +64,12 @@ enum step guest_place(struct guest *g)
 	struct destination to = { .len = s->end - s->off };
 	int rc;
 
-	/* Too many changed tables are in memory: wait for a commit before changing more. Where all
-	 * are other disks', a commit of this one ends at once, and would be asked for again. */
+	/* Too many changed tables are in memory: wait for a commit before changing more. Not if all
+	 * of them are other disks': a commit of this disk would end at once, and the request would
+	 * ask for one again and again. */
 	if (commit_is_overdue(disk) && commit_makes_room(disk))
 		return guest_retry_later(g, -EAGAIN);
-	/* In an image with snapshots unshare() has made tables that only the guest uses. */
+	/* In an image with snapshots guest_unshare() has made tables that only the guest uses. */
 	rc = overlay->has_copies ? 0
 				 : layer_alloc_tables(overlay, s->off, s->end - s->off, &g->need);
 	if (rc)
@@ -98,7 +101,7 @@ enum step guest_give_up(struct guest *g)
 		return STEP_NEXT;
 	guest_free_reqs(g);
 	g->writes.reqs = calloc(1, sizeof(*g->writes.reqs));
-	if (!g->writes.reqs) /* a hint */
+	if (!g->writes.reqs) /* no memory: the file system does not get it back, and no more */
 		return STEP_NEXT;
 	io_req_work(g->writes.reqs, discard_fresh_work);
 	op_submit(&g->op, g->writes.reqs);
@@ -117,7 +120,7 @@ void guest_release_space(struct guest *g)
 
 /* ---- FILL ---- */
 
-/* Moves on to the next piece. Its head and tail are what the request does not cover. 0 or
+/* Moves on to the next piece, and finds its head and tail, which the request does not cover. 0 or
  * -ENOMEM. */
 static int next_piece(struct guest *g)
 {
@@ -130,7 +133,7 @@ static int next_piece(struct guest *g)
 	to = MAX(MIN(end, s->piece_end), from);
 	s->head_len = from - s->piece_off;
 	s->tail_len = s->piece_end - to;
-	s->head_done = s->tail_done = s->has_fill = false;
+	s->head_done = s->tail_done = s->fill_has_data = false;
 	free(s->fill);
 	s->fill = NULL;
 	if (s->head_len + s->tail_len) {
@@ -162,7 +165,7 @@ enum step guest_fill(struct guest *g)
 		if (chain_read_step(&g->chain_read) == STEP_WAIT)
 			return STEP_WAIT;
 		chain_read_end(&g->chain_read);
-		s->has_fill |= g->chain_read.has_read;
+		s->fill_has_data |= g->chain_read.has_data;
 		if (g->op.error)
 			return STEP_NEXT;
 		if (s->head_done)
@@ -192,20 +195,20 @@ static unsigned piece_iov(const struct guest *g, struct iovec *out)
 	return n;
 }
 
-/* Only the request need be written: head and tail read zeros, and so does space that the image
- * never used. For a guest's page that is a sixteenth of a cluster. */
+/* Only the request's own bytes need be written: head and tail are zeros, and the image has never
+ * used the new space, which reads as zeros. A guest's page is a sixteenth of a 64 KiB cluster. */
 static bool is_sparse(const struct guest *g, uint64_t host_off)
 {
 	const struct layer *overlay = g->overlay;
 	const struct guest_new *s = &g->fresh;
 
-	return !s->has_fill && s->fill && s->piece_off == s->off && s->piece_end == s->end &&
+	return !s->fill_has_data && s->fill && s->piece_off == s->off && s->piece_end == s->end &&
 	       !disk_has_data_file(g->op.disk) && s->space_len && host_off >= overlay->zero_from &&
 	       overlay->data->io_align <= 1;
 }
 
-/* Writes the request, and the end of the space where the file ends before it: an entry must lead
- * to bytes inside the file. */
+/* Writes the request's bytes, and the last bytes of the space if the file ends before them: an
+ * entry must lead to bytes inside the file. */
 static enum step store_sparse(struct guest *g, uint64_t host_off)
 {
 	const struct guest_new *s = &g->fresh;

@@ -16,7 +16,7 @@ enum step guest_publish(struct guest *g);
 /* What was reserved and not published goes back to the file system, on a worker. STEP_NEXT: there
  * is nothing to give back. */
 enum step guest_give_up(struct guest *g);
-/* And to the format. */
+/* Call it after guest_give_up(): gives the space back to the format. */
 void guest_release_space(struct guest *g);
 
 #endif

@@ -37,7 +37,7 @@ enum guest_kind {
 	GUEST_DISCARD,
 	GUEST_FLUSH,
 	GUEST_STATUS,
-	GUEST_GROW_DISK, /* grow.h; else like GUEST_ZEROES of what is to read zeros */
+	GUEST_GROW_DISK, /* grow.h; from LOCK to MAP it is handled as GUEST_ZEROES */
 };
 
 enum guest_phase {
@@ -61,15 +61,16 @@ enum guest_phase {
 /* A range of whole granules or clusters that gets new entries. Guest bytes. */
 struct guest_new {
 	uint64_t off, end;
-	bool is_zero;                  /* the entries will read zeros: no data is written */
-	uint64_t host_off;             /* of `off` */
+	bool is_zero;                  /* the entries will be zero entries: no data is written */
+	uint64_t host_off;             /* where the byte at `off` goes */
 	uint64_t space_off, space_len; /* host bytes reserved and not published; len 0: none */
 	uint64_t piece_off, piece_end; /* the piece in work */
 	uint8_t *fill;                 /* head and tail of the piece, one behind the other */
-	struct iovec fill_iov;         /* what of it is being read */
+	struct iovec fill_iov;         /* the part of `fill` that is being read */
 	uint32_t head_len, tail_len;
 	bool head_done, tail_done;
-	bool has_fill; /* head or tail may hold data: the tables don't say that they read zeros */
+	/* The tables don't say of all of head and tail that they read as zeros. */
+	bool fill_has_data;
 };
 
 #define GUEST_FEW_IOVS 2
@@ -80,7 +81,7 @@ struct guest_new {
 
 struct guest {
 	struct op op;
-	struct layer *overlay; /* the disk's image; not for a request that was refused */
+	struct layer *overlay; /* the disk's image; may be gone for a request that was refused */
 	enum guest_kind kind;
 	enum guest_phase phase;
 	uint64_t guest_off, len; /* as asked */
@@ -111,22 +112,23 @@ struct guest {
 	struct chain_read chain_read;
 	struct guest_new fresh;
 	struct unshare unshare;
-	int failed;           /* GIVEN_UP: with this */
+	int failed;           /* -errno with which the request ends, once it is in GIVEN_UP */
 	uint64_t sync_target; /* number of the commit to wait for; 0: not chosen yet */
 
-	/* What waits for its end. Both NULL: it ends with an event. */
+	/* The call or operation that waits for the request's end. Both NULL: it ends with an
+	 * event. */
 	struct {
-		struct waiter *call; /* a blocking one */
-		struct op *op;       /* for which it was made (inner.h) */
+		struct waiter *call; /* a blocking call */
+		struct op *op;       /* the job's operation for which it was made (inner.h) */
 	} waits;
 	struct {
-		uint64_t cost; /* bytes of the guests' memory that it has; 0: it waits for room */
-		struct guest *next; /* of those that wait */
+		uint64_t cost;      /* bytes of the guests' memory that it has; 0: none */
+		struct guest *next; /* of the requests that wait for room, or that are held */
 	} room;                     /* admit.c */
 	struct {
 		uint64_t seq; /* order of submission on its disk */
 		struct guest *prev, *next;
-	} list; /* the disk's requests in flight; then the engine's events to be */
+	} list; /* the disk's requests in flight; later the engine's events to be taken */
 };
 
 static inline struct guest *guest_of(struct op *op)
@@ -157,11 +159,12 @@ void guest_list_add(struct guest *g);
  * the number of entries; *out has room for guest_n_slices(). */
 unsigned guest_iov_part(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out);
 unsigned guest_n_slices(const struct guest *g, uint64_t len);
+/* Frees `writes`; no request of it is in flight. */
 void guest_free_reqs(struct guest *g);
 
-/* The request is over: counts it. */
+/* The request is over: counts it in the disk's statistics. */
 void guest_count_end(const struct guest *g);
-/* Reads and writes in flight that came before that moment. */
+/* How many reads and writes are in flight that were submitted before that time. */
 unsigned guest_n_older(const struct bpull_disk *disk, uint64_t ns);
 
 /* Takes the request out of its disk's list. */
