@@ -18,7 +18,8 @@
 #include "io/base.h"
 #include "io/fifo.h"
 
-/* Bytes: the descriptors of any request; compressed clusters that a read holds at a time. */
+/* Bytes: what the structs of any request take; what a read holds of compressed clusters at a
+ * time. */
 #define DESCRIPTORS_LEN (4 * KiB)
 #define READ_LEN        (256 * KiB)
 

@@ -9,7 +9,7 @@ struct guest;
 
 /* Starts the request now, or queues it until the engine's memory for guests has room. */
 void guest_admit(struct guest *g);
-/* Gives the request's room back and starts queued requests that fit. */
+/* Gives the request's memory back and starts queued requests that fit now. */
 void guest_give_room(struct guest *g);
 
 #endif

@@ -61,7 +61,7 @@ enum step guest_sync(struct guest *g)
 
 	if (g->op.disk->flags & BPULL_DISK_READ_ONLY)
 		return guest_go(g, GUEST_OVER);
-	/* With a lock it must not wait for the job, whose runs may wait for that. */
+	/* A request with a lock must not wait for the job, whose runs may wait for that lock. */
 	step = guest_wait_durable(g, !g->locked, &is_durable);
 	return is_durable ? guest_go(g, GUEST_OVER) : step;
 }

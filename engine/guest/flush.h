@@ -12,9 +12,9 @@ struct guest;
 /* The phase SYNC: waits until all that was written before is durable. */
 enum step guest_sync(struct guest *g);
 
-/* Waits until all that was published, when it is first called with no sync_target, is durable:
- * *is_durable, and STEP_NEXT. Else STEP_WAIT, or the step of a request in error. waits_for_room: a
- * commit that found no space is waited for; else its error is the request's. */
+/* Waits until all is durable that was published by the first call with sync_target 0. *is_durable:
+ * it is; then STEP_NEXT. Else STEP_WAIT, or STEP_NEXT with the request in error. waits_for_room:
+ * waits also for a commit that found no space; else the request gets its error. */
 enum step guest_wait_durable(struct guest *g, bool waits_for_room, bool *is_durable);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A guest that does not notice: its disk gets another image between two of its requests. A request
- * that waits has no number yet and is in no list but this one, so all that asks for "requests from
- * before" (I5, layers to be closed) is right when it begins later. Whether it is sound is looked
- * at only then: a disk may be given up, or be longer, by that time.
+ * A disk gets another image between two requests, and the guest does not notice. A request that is
+ * held has no number yet and is in no other list, so everything that asks for requests from before
+ * (I5, layers to be closed) is right about it when it begins later. It is checked only then: the
+ * disk may be poisoned, or longer, by that time.
  */
 #include "engine/guest/hold.h"
 

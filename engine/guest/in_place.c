@@ -31,8 +31,8 @@ static bool write_now(const struct guest *g, const struct write_extent *e)
 			      e->len, e->host_off);
 }
 
-/* A long request is left alone where its extents are short, too: no other runs between them. False:
- * some of it may be written. */
+/* Not for a long request, even if each of its extents is short: no other operation would run
+ * between them. False: the extents must be written by requests; some may have been written. */
 static bool write_all_now(const struct guest *g, const struct write_extent *list, unsigned n)
 {
 	if (!g->overlay->data->now.always || g->len > GUEST_NOW_LEN || g->waits.op)
@@ -59,7 +59,7 @@ static enum step submit_in_place(struct guest *g, const struct write_extent *lis
 		struct io_req *req = &g->writes.reqs[i];
 
 		io_req_write(req, g->overlay->data, NULL, list[i].len, list[i].host_off);
-		req->uncached = g->waits.op; /* as what a job writes itself */
+		req->uncached = g->waits.op; /* a job's request: uncached, as its own writes */
 		req->prompt = !g->waits.op && list[i].len <= GUEST_NOW_LEN;
 		req->iov = iov;
 		req->n_iov = guest_iov_part(g, list[i].guest_off, list[i].len, iov);

@@ -8,10 +8,10 @@
 struct guest;
 struct write_extent;
 
-/* Writes the request's bytes of n extents, which lie one behind the other from g->at on, and moves
- * g->at behind them. The phase runs again when all are written. */
+/* Writes the request's bytes to n extents, which follow each other from g->at on, and moves g->at
+ * behind them. The phase runs again when all are written. */
 enum step guest_write_in_place(struct guest *g, const struct write_extent *list, unsigned n);
-/* The phase runs again: notes what was written, and frees what it took. */
+/* Call it when the phase runs again: notes what was written (I1), and frees the requests. */
 void guest_wrote_in_place(struct guest *g);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * They take no room of the guests' memory: a request of the guest's may have the room and wait for
- * the lock that a copy run holds, which waits for its inner request. There are no more of them than
- * the job's runs, whose number is bounded. Nor do they count as a guest at work, to which the job
- * would give way.
+ * Inner requests take no room of the guests' memory (admit.c): else a guest's request could have
+ * the room and wait for the lock of a copy run, which waits for its inner request. Their number is
+ * bounded by that of the job's runs. Nor do they count as a guest at work, to which the job would
+ * give way.
  */
 #include "engine/guest/inner.h"
 
@@ -16,7 +16,7 @@
 #include "io/base.h"
 #include "io/file.h"
 
-/* g: NULL: there was no memory, and the operation is in error. */
+/* g: NULL: there was no memory, and the operation gets that error. */
 static void submit(struct guest *g, struct op *op, uint64_t guest_off)
 {
 	if (!g) {

@@ -9,10 +9,11 @@
 
 struct bpull_disk;
 
-/* What writes to a node (down.h). The buffers stay put until the operation goes on. */
+/* The operations by which a commit writes to a node (copy_down.ops). The caller's buffers must stay
+ * until its operation goes on. */
 extern const struct down_ops inner_ops;
 
-/* The node's disk gets guest_len bytes; the operation waits for it. */
+/* Makes the node's disk guest_len bytes long; the operation waits for that. */
 void inner_grow(struct bpull_disk *node, struct op *op, uint64_t guest_len);
 
 #endif

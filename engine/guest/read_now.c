@@ -29,8 +29,8 @@
 #include "io/file.h"
 #include "io/now.h"
 
-/* One read of so many is timed, for itself and the next ones: two looks at the clock take a
- * twentieth of the time of a read. */
+/* One read of so many is timed, and its time counts for the ones that follow: looking at the clock
+ * twice takes a twentieth of the time of a read. */
 #define TIMED_OF 8u
 
 static bool may_be_read(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
@@ -40,7 +40,7 @@ static bool may_be_read(const struct bpull_disk *disk, uint64_t guest_off, uint6
 	       disk_has_range(disk, guest_off, len);
 }
 
-/* began_ns 0: it takes as long as the one that was timed last. */
+/* began_ns 0: the read was not timed, and counts with the time of the last one that was. */
 static void count_read(struct bpull_disk *disk, uint64_t len, uint64_t began_ns)
 {
 	struct guests *all = &disk->guests;

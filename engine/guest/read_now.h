@@ -9,8 +9,8 @@
 
 struct bpull_disk;
 
-/* Reads without waiting. True: all of it is read. False: the buffers hold anything, and the read
- * needs a request. */
+/* Reads without waiting. True: all is read, and counted. False: the buffers may have been written
+ * to, and the read needs a request. */
 bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
 		    uint64_t guest_off);
 

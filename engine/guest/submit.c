@@ -120,7 +120,7 @@ void guest_end_now(struct bpull_disk *disk, void *user_data)
 		engine_rerun(disk->engine);
 }
 
-/* Copies iov. */
+/* A read or a write. Copies iov. */
 static struct guest *new_transfer(struct bpull_disk *disk, enum guest_kind kind,
 				  const struct iovec *iov, int n_iov, uint64_t guest_off)
 {

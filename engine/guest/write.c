@@ -46,7 +46,7 @@
 /* A write of zeros: bytes in one request. */
 #define MAX_ZEROES_LEN (1 * MiB)
 
-/* ---- before the first ---- */
+/* ---- PREPARE ---- */
 
 static int prepare_work(struct io_req *req)
 {
@@ -88,7 +88,7 @@ enum step guest_prepare(struct guest *g)
 	struct bpull_disk *disk = g->op.disk;
 	struct guests *all = &disk->guests;
 
-	if (g->writes.reqs) { /* this one's work is done */
+	if (g->writes.reqs) { /* this request has run prepare_work() */
 		guest_free_reqs(g);
 		all->prepare = GUESTS_PREPARED;
 		op_wake_all(&all->prepare_waiters, 0, NULL, 0, false);
@@ -178,9 +178,10 @@ static bool is_zero_already(const struct guest *g, const struct write_extent *e)
 	       (e->reads_zero || (e->is_unallocated && !g->overlay->has_backing));
 }
 
-/* A job's zeros over a hole of a raw disk, where they would only take space; a guest may mean to
- * have it. Cuts *e to the hole, or to what lies before one. Only a file system that is known to
- * tell the truth is believed: other programs read what is not written. */
+/* Leaves out a job's zeros where a raw disk has a hole, since they would only take space; a guest
+ * may want that space, so its zeros are written. Cuts *e to the hole, or to what lies before one.
+ * Only a file system that is known to tell the truth about holes is believed: a false hole would
+ * keep its old bytes. */
 static bool passes_hole(const struct guest *g, struct write_extent *e)
 {
 	struct file *file = g->overlay->data;
@@ -226,8 +227,8 @@ static bool choose_zeroes(struct guest *g, struct write_extent *e)
 	return true;
 }
 
-/* Sets `fresh` to what of a NEW extent gets entries next: whole units, at most a copy run's
- * length. */
+/* Sets `fresh` to the part of a WRITE_NEW extent that gets entries next: whole units, at most as
+ * long as a copy run. */
 static void choose_fresh(struct guest *g, const struct write_extent *e)
 {
 	uint64_t max_len =

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The phases of a guest's write up to the bytes that have their place. */
+/* The phases of a guest's write up to the bytes that have space already. */
 #ifndef BLOCKPULL_GUEST_WRITE_H
 #define BLOCKPULL_GUEST_WRITE_H
 
@@ -9,15 +9,16 @@
 struct bpull_disk;
 struct guest;
 
-/* The phases of those names. */
+/* The phases PREPARE, LOCK, MAP and UNSHARE. */
 enum step guest_prepare(struct guest *g);
-/* The request failed. If it was preparing the disk, the next waiting request may. */
+/* The request failed. If it was preparing the disk, the next waiting request does so instead. */
 void guest_prepare_failed(struct guest *g);
 enum step guest_take_lock(struct guest *g);
 enum step guest_map(struct guest *g);
 enum step guest_unshare(struct guest *g);
-/* Notes what the requests in flight are about to change, for a commit whose walk may come before
- * them: as it begins, of those that did not see it. */
+/* Notes what the requests in flight may still change (down_note_written()). For an active commit,
+ * as it begins and before a walk over what was written: a request notes that itself only as it
+ * takes its lock, and the walk may come to its range before it writes. */
 void guest_note_changes(struct bpull_disk *disk);
 
 #endif

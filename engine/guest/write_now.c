@@ -43,7 +43,7 @@ static bool takes_writes(const struct bpull_disk *disk)
 	       (all->prepare == GUESTS_PREPARED || !layer_has_claims(disk_overlay(disk)));
 }
 
-/* A file whose writes cost less here than on their way to another thread, and nothing beside it. */
+/* A write to this file costs less here than on its way to another thread, and no job is at work. */
 static bool may_be_here(const struct bpull_disk *disk)
 {
 	const struct file *data = disk_overlay(disk)->data;
@@ -52,6 +52,7 @@ static bool may_be_here(const struct bpull_disk *disk)
 	       (data->now.always || data->now.no_writes);
 }
 
+/* The file's writes never wait, or none has lately. */
 static bool takes_no_waiting(const struct bpull_disk *disk, uint64_t now_ns)
 {
 	return disk_overlay(disk)->data->now.always || calm_may_write(&disk->guests.calm, now_ns);
