@@ -162,13 +162,13 @@ static uint64_t request_end(const struct guest *g)
 	return g->guest_off + g->len;
 }
 
-/* `end` rounded down to a multiple of whole_len; at the end of the disk, which may lie inside one,
+/* `end` rounded down to a multiple of unit_len; at the end of the disk, which may lie inside one,
  * rounded up. */
-static uint64_t whole_end(const struct guest *g, uint64_t end, uint32_t whole_len)
+static uint64_t unit_end(const struct guest *g, uint64_t end, uint32_t unit_len)
 {
 	if (end == g->overlay->guest_len)
-		return round_up(end, whole_len);
-	return round_down(end, whole_len);
+		return round_up(end, unit_len);
+	return round_down(end, unit_len);
 }
 
 /* What is there reads zeros already, and will whatever becomes of the backing file. */
@@ -200,7 +200,7 @@ static bool passes_hole(const struct guest *g, struct write_extent *e)
 static bool choose_zeroes(struct guest *g, struct write_extent *e)
 {
 	const struct layer *overlay = g->overlay;
-	uint32_t whole_len = e->kind == WRITE_NEW ? e->whole_len : overlay->granule_len;
+	uint32_t unit_len = e->kind == WRITE_NEW ? e->unit_len : overlay->granule_len;
 	uint64_t ext_end, first, last;
 
 	if (passes_hole(g, e) || is_zero_already(g, e)) {
@@ -208,8 +208,8 @@ static bool choose_zeroes(struct guest *g, struct write_extent *e)
 		return true;
 	}
 	ext_end = g->at + e->len;
-	first = round_up(g->at, whole_len);
-	last = whole_end(g, ext_end, whole_len);
+	first = round_up(g->at, unit_len);
+	last = unit_end(g, ext_end, unit_len);
 	if (!overlay->has_zero_entries || (e->kind == WRITE_IN_PLACE && !has_entries(overlay)))
 		first = last = ext_end;
 	if (first == g->at && last > first) {
@@ -233,12 +233,12 @@ static void choose_fresh(struct guest *g, const struct write_extent *e)
 {
 	uint64_t max_len =
 		MIN(RUN_MAX_LEN, PUBLISH_MAX_GRANULES * (uint64_t)g->overlay->granule_len);
-	uint64_t off = round_down(g->at, e->whole_len);
+	uint64_t off = round_down(g->at, e->unit_len);
 
 	g->fresh = (struct guest_new){
 		.off = off,
-		.end = MIN(round_up(g->at + e->len, e->whole_len),
-			   off + MAX(round_down(max_len, e->whole_len), (uint64_t)e->whole_len)),
+		.end = MIN(round_up(g->at + e->len, e->unit_len),
+			   off + MAX(round_down(max_len, e->unit_len), (uint64_t)e->unit_len)),
 	};
 	g->phase = GUEST_PLACE;
 }

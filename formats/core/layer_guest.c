@@ -17,7 +17,7 @@ static bool is_extent_sound(const struct layer *layer, const struct write_extent
 		return false;
 	switch (e->kind) {
 	case WRITE_IN_PLACE: return true;
-	case WRITE_NEW: return e->whole_len && !(e->whole_len % layer->granule_len);
+	case WRITE_NEW: return e->unit_len && !(e->unit_len % layer->granule_len);
 	case WRITE_SHARED: return e->lock_off <= guest_off && guest_off - e->lock_off < e->lock_len;
 	}
 	return false;

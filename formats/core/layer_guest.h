@@ -28,9 +28,9 @@ struct write_extent {
 	enum write_kind kind;
 	uint64_t guest_off;
 	uint64_t len;        /* guest bytes, > 0. NEW: up to there, beginning and end rounded out to
-		       * multiples of whole_len, is as said. SHARED: of no meaning */
+		       * multiples of unit_len, is as said. SHARED: of no meaning */
 	uint64_t host_off;   /* IN_PLACE: byte in layer->data, of guest_off */
-	uint32_t whole_len;  /* NEW: guest bytes that get new space together: a granule, or a
+	uint32_t unit_len;   /* NEW: guest bytes that get new space together: a granule, or a
 			      * cluster where all of it must move */
 	bool reads_zero;     /* NEW: all of it reads zeros, from an entry of the overlay's own */
 	bool is_unallocated; /* NEW: the overlay holds nothing of it: what reads it asks below */

@@ -26,7 +26,7 @@ int qed_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct 
 		.guest_off = guest_off,
 		.len = e.len,
 		.host_off = e.host_off,
-		.whole_len = layer->cluster_len,
+		.unit_len = layer->cluster_len,
 		.reads_zero = e.kind == EXTENT_ZERO,
 		.is_unallocated = e.kind == EXTENT_UNALLOCATED,
 	};

@@ -136,8 +136,8 @@ static void describe_target(const struct qcow2 *q, uint64_t guest_off, const str
 	uint32_t granule_len = q->layer.granule_len, cluster_len = q->layer.cluster_len;
 
 	out->kind = t->kind;
-	out->whole_len = t->whole ? cluster_len : granule_len;
-	out->len = out->whole_len - (guest_off & (out->whole_len - 1));
+	out->unit_len = t->whole ? cluster_len : granule_len;
+	out->len = out->unit_len - (guest_off & (out->unit_len - 1));
 	if (t->kind == WRITE_IN_PLACE) {
 		out->len = granule_len - (guest_off & (granule_len - 1));
 		out->host_off = t->host_off + (guest_off & (granule_len - 1));
@@ -170,7 +170,7 @@ int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struc
 	if (!l2_off) {
 		out->kind = WRITE_NEW;
 		out->len = MIN(len, qcow2_l2_span(q) - guest_off % qcow2_l2_span(q));
-		out->whole_len = layer->granule_len;
+		out->unit_len = layer->granule_len;
 		out->is_unallocated = true;
 		return 0;
 	}

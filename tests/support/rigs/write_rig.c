@@ -91,7 +91,7 @@ struct write_extent write_rig_look(struct write_rig *rig, uint64_t guest_off, ui
 	cr_assert_eq(e.guest_off, guest_off);
 	cr_assert(e.len && e.len <= len, "%" PRIu64 " of %" PRIu64, e.len, len);
 	if (e.kind == WRITE_NEW)
-		cr_assert(e.whole_len == layer->granule_len || e.whole_len == layer->cluster_len);
+		cr_assert(e.unit_len == layer->granule_len || e.unit_len == layer->cluster_len);
 	return e;
 }
 
@@ -144,9 +144,9 @@ static uint64_t write_new(struct write_rig *rig, const struct write_extent *e, u
 {
 	struct layer *layer = rig->layer;
 	uint64_t max =
-		MAX((uint64_t)e->whole_len, PUBLISH_MAX_GRANULES * (uint64_t)layer->granule_len);
-	uint64_t off = round_down(at, e->whole_len);
-	struct destination to = { .len = MIN(round_up(end, e->whole_len) - off, max) };
+		MAX((uint64_t)e->unit_len, PUBLISH_MAX_GRANULES * (uint64_t)layer->granule_len);
+	uint64_t off = round_down(at, e->unit_len);
+	struct destination to = { .len = MIN(round_up(end, e->unit_len) - off, max) };
 	autofree uint8_t *buf = malloc(to.len);
 	struct mapping map;
 
@@ -219,8 +219,8 @@ static uint64_t zero_some(struct write_rig *rig, uint64_t at, uint64_t end, bool
 {
 	struct layer *layer = rig->layer;
 	struct write_extent e = write_rig_look(rig, at, end - at);
-	uint32_t whole_len = e.kind == WRITE_NEW ? e.whole_len : layer->granule_len;
-	uint64_t ext_end = at + e.len, first = round_up(at, whole_len), last;
+	uint32_t unit_len = e.kind == WRITE_NEW ? e.unit_len : layer->granule_len;
+	uint64_t ext_end = at + e.len, first = round_up(at, unit_len), last;
 
 	if (e.kind == WRITE_SHARED) {
 		unshare(rig, at);
@@ -228,8 +228,8 @@ static uint64_t zero_some(struct write_rig *rig, uint64_t at, uint64_t end, bool
 	}
 	if (e.kind == WRITE_NEW && (e.reads_zero || (e.is_unallocated && !layer->has_backing)))
 		return ext_end;
-	last = ext_end == layer->guest_len ? round_up(ext_end, whole_len)
-					   : round_down(ext_end, whole_len);
+	last = ext_end == layer->guest_len ? round_up(ext_end, unit_len)
+					   : round_down(ext_end, unit_len);
 	if (!layer->has_zero_entries || (e.kind == WRITE_IN_PLACE && !layer_frees_space(layer)))
 		first = last = ext_end;
 	if (first == at && last > first) {

@@ -62,7 +62,7 @@ Test(qed_write, each_kind_is_told_apart)
 
 	write_rig_open(&rig, new_image(1), NULL, below, sizeof(below));
 	e = write_rig_look(&rig, 5, 3 * CLUSTER);
-	cr_assert(e.kind == WRITE_NEW && e.is_unallocated && e.whole_len == CLUSTER);
+	cr_assert(e.kind == WRITE_NEW && e.is_unallocated && e.unit_len == CLUSTER);
 	write_rig_write(&rig, 2 * CLUSTER + 9, noise, 100);
 	e = write_rig_look(&rig, 2 * CLUSTER + 7, 3 * CLUSTER);
 	cr_assert_eq(e.kind, WRITE_IN_PLACE);

@@ -38,7 +38,7 @@ Test(qcow2_write, each_kind_is_told_apart)
 	cr_assert(e.kind == WRITE_NEW && e.reads_zero && !e.is_unallocated);
 	e = write_rig_look(&rig, AT_COMPRESSED * CLUSTER, CLUSTER);
 	cr_assert(e.kind == WRITE_NEW && !e.reads_zero && !e.is_unallocated);
-	cr_assert_eq(e.whole_len, CLUSTER);
+	cr_assert_eq(e.unit_len, CLUSTER);
 	e = write_rig_look(&rig, AT_NOTHING * CLUSTER + 1, 3 * CLUSTER);
 	cr_assert(e.kind == WRITE_NEW && !e.reads_zero && e.is_unallocated);
 	cr_assert_geq(e.len, CLUSTER - 1);
@@ -171,7 +171,7 @@ Test(qcow2_write, subclusters_are_units_of_their_own)
 	write_rig_write(&rig, 5 * granule_len + 3, built_bytes, 20); /* one granule of cluster 0 */
 	cr_assert_eq(write_rig_look(&rig, 5 * granule_len, 1).kind, WRITE_IN_PLACE);
 	e = write_rig_look(&rig, 6 * granule_len, cluster_len);
-	cr_assert(e.kind == WRITE_NEW && e.is_unallocated && e.whole_len == granule_len);
+	cr_assert(e.kind == WRITE_NEW && e.is_unallocated && e.unit_len == granule_len);
 	write_rig_write(&rig, 9 * granule_len, built_bytes, 3 * granule_len);
 	cr_assert_eq(rig.n_in_space, 1, "into the space of the cluster that is there");
 	write_rig_zero(&rig, 10 * granule_len, 2 * granule_len, false);
