@@ -79,11 +79,11 @@ struct file_ops {
 	/* file_rest(), file_wake(). NULL, both: there is nothing to be done. */
 	void (*rest)(struct file *file);
 	int (*wake)(struct file *file, unsigned lock_wait_ms, struct err *err);
-	/* file_turn_aside(): system calls, of which who reads the file sees nothing; and
-	 * file_turned(), which may be called without a turn that succeeded. NULL, both: nothing but
-	 * `writable` changes. */
-	int (*turn)(struct file *file, bool write, struct err *err);
-	void (*turned)(struct file *file, bool write);
+	/* file_turn_begin(): the system calls, of which readers of the file see nothing.
+	 * file_turn_end(): what they see; also called where turn_begin() failed. NULL, both:
+	 * nothing but `writable` changes. */
+	int (*turn_begin)(struct file *file, bool write, struct err *err);
+	void (*turn_end)(struct file *file, bool write);
 	/* In a child of fork(): closes the child's descriptors and does nothing that the parent
 	 * could see; the file and its locks are the parent's. May be NULL, where there are none. */
 	void (*leave)(struct file *file);

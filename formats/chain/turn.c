@@ -93,21 +93,21 @@ int chain_turn_read_only(struct chain *chain, unsigned i, struct err *err)
 	return turn_files(chain->layers[i], false, err);
 }
 
-int chain_turn_aside(const struct chain *chain, unsigned i, struct err *err)
+int chain_turn_read_only_begin(const struct chain *chain, unsigned i, struct err *err)
 {
 	const struct layer *layer = chain->layers[i];
-	int rc = file_turn_aside(layer->file, false, err);
+	int rc = file_turn_begin(layer->file, false, err);
 
-	return rc || layer->data == layer->file ? rc : file_turn_aside(layer->data, false, err);
+	return rc || layer->data == layer->file ? rc : file_turn_begin(layer->data, false, err);
 }
 
-void chain_turned(const struct chain *chain, unsigned i)
+void chain_turn_read_only_end(const struct chain *chain, unsigned i)
 {
 	const struct layer *layer = chain->layers[i];
 
-	file_turned(layer->file, false);
+	file_turn_end(layer->file, false);
 	if (layer->data != layer->file)
-		file_turned(layer->data, false);
+		file_turn_end(layer->data, false);
 }
 
 struct chain *chain_share_below(const struct chain *chain, unsigned from)

@@ -23,10 +23,11 @@ int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct 
  * is_overlay is the caller's to clear. Blocks. -errno with a sentence: its locks are as before, or
  * it can't be told any more if another program changes it. */
 int chain_turn_read_only(struct chain *chain, unsigned i, struct err *err);
-/* The same in two steps: what blocks, on any thread, while guests read through the layer; and what
- * they see of it, under their lock, also where the first step failed for one of its files. */
-int chain_turn_aside(const struct chain *chain, unsigned i, struct err *err);
-void chain_turned(const struct chain *chain, unsigned i);
+/* The same in two steps. The first blocks, on any thread, while guests read through the layer; the
+ * second changes what they see of it, under the engine's lock, also where the first step failed for
+ * one of its files. */
+int chain_turn_read_only_begin(const struct chain *chain, unsigned i, struct err *err);
+void chain_turn_read_only_end(const struct chain *chain, unsigned i);
 
 /* The layers from `from` on as a chain that holds them, too. NULL: no memory. */
 struct chain *chain_share_below(const struct chain *chain, unsigned from);

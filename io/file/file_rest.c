@@ -24,27 +24,29 @@ int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err)
 	return rc;
 }
 
-int file_turn_aside(struct file *file, bool write, struct err *err)
+int file_turn_begin(struct file *file, bool write, struct err *err)
 {
-	return file->writable == write || !file->ops->turn ? 0 : file->ops->turn(file, write, err);
+	return file->writable == write || !file->ops->turn_begin
+		       ? 0
+		       : file->ops->turn_begin(file, write, err);
 }
 
-void file_turned(struct file *file, bool write)
+void file_turn_end(struct file *file, bool write)
 {
 	if (file->writable == write)
 		return;
-	if (file->ops->turned)
-		file->ops->turned(file, write);
+	if (file->ops->turn_end)
+		file->ops->turn_end(file, write);
 	else
 		file->writable = write;
 }
 
 int file_turn(struct file *file, bool write, struct err *err)
 {
-	int rc = WAITING(file_turn_aside(file, write, err));
+	int rc = WAITING(file_turn_begin(file, write, err));
 
 	if (!rc)
-		file_turned(file, write);
+		file_turn_end(file, write);
 	return rc;
 }
 

@@ -25,11 +25,11 @@ int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err);
  * registered must forget it before. It does not rest. 0; -EBUSY: another program has it; -EACCES,
  * -EROFS and the like: it can't be written to; each with a sentence, and it is as it was. */
 int file_turn(struct file *file, bool write, struct err *err);
-/* The same in two steps, for a file that others read meanwhile: what takes its time, on any thread
- * and without a lock, and what they see of it, under theirs. The second one after the first has
- * failed, too: it does nothing then. */
-int file_turn_aside(struct file *file, bool write, struct err *err);
-void file_turned(struct file *file, bool write);
+/* The same in two steps, for a file that others read meanwhile. The first blocks, on any thread and
+ * without a lock; the second changes what the readers see, under their lock. After a first step
+ * that failed the second does nothing. */
+int file_turn_begin(struct file *file, bool write, struct err *err);
+void file_turn_end(struct file *file, bool write);
 /* Puts the files of a list (next_closing; NULL is allowed) behind those of *to. */
 void file_put_off(struct file **to, struct file *files);
 /* All of the list (next_closing), on any thread: no other has them any more. */

@@ -317,8 +317,8 @@ const struct file_ops posix_file_ops = {
 	.look = look_at,
 	.rest = posix_rest,
 	.wake = posix_wake,
-	.turn = posix_turn,
-	.turned = posix_turned,
+	.turn_begin = posix_turn_begin,
+	.turn_end = posix_turn_end,
 	.close = close_posix,
 	.leave = close_fds,
 };

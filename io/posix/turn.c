@@ -8,7 +8,7 @@
  * need not know.
  *
  * Guests go on to read the file meanwhile, and look at its length and at what is kept of its holes:
- * those change in posix_turned(), under the engine's lock, and not while the system calls run.
+ * those change in posix_turn_end(), under the engine's lock, and not while the system calls run.
  */
 #include <fcntl.h>
 #include <unistd.h>
@@ -124,7 +124,7 @@ static int turn_read_only(struct file *file, enum file_lock from, struct err *er
 		  : file_lock_change(file, from, FILE_LOCK_SHARED, err);
 }
 
-int posix_turn(struct file *file, bool write, struct err *err)
+int posix_turn_begin(struct file *file, bool write, struct err *err)
 {
 	struct posix_file *pf = (struct posix_file *)file;
 	struct shown shown;
@@ -141,7 +141,7 @@ int posix_turn(struct file *file, bool write, struct err *err)
 	return 0;
 }
 
-void posix_turned(struct file *file, bool write)
+void posix_turn_end(struct file *file, bool write)
 {
 	struct posix_file *pf = (struct posix_file *)file;
 

@@ -8,9 +8,9 @@
 struct err;
 struct file;
 
-/* file_ops.turn */
-int posix_turn(struct file *file, bool write, struct err *err);
-/* file_ops.turned */
-void posix_turned(struct file *file, bool write);
+/* file_ops.turn_begin */
+int posix_turn_begin(struct file *file, bool write, struct err *err);
+/* file_ops.turn_end */
+void posix_turn_end(struct file *file, bool write);
 
 #endif

@@ -163,13 +163,13 @@ static bool is_quiet(const struct bpull_disk *node)
 
 static int rest_work(struct bpull_disk *node, struct err *err)
 {
-	return chain_turn_aside(node->chain, 0, err);
+	return chain_turn_read_only_begin(node->chain, 0, err);
 }
 
 /* Without a watch nothing tells if another program changes it: what reads through it goes on. */
 static void rest_end(struct bpull_disk *node, int rc, const struct err *err)
 {
-	chain_turned(node->chain, 0);
+	chain_turn_read_only_end(node->chain, 0);
 	disk_overlay(node)->is_overlay = disk_overlay(node)->file->writable;
 }
 

@@ -162,7 +162,7 @@ static bool sim_is_locked(const struct sim_file *file, enum file_lock lock)
 	       (lock == FILE_LOCK_OVERLAY && file->n_open[FILE_LOCK_SHARED]);
 }
 
-static int sim_handle_turn(struct file *file, bool write, struct err *err)
+static int sim_handle_turn_begin(struct file *file, bool write, struct err *err)
 {
 	struct sim_handle *h = (struct sim_handle *)file;
 	enum file_lock to = write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED;
@@ -178,7 +178,7 @@ static int sim_handle_turn(struct file *file, bool write, struct err *err)
 	return 0;
 }
 
-static void sim_handle_turned(struct file *file, bool write)
+static void sim_handle_turn_end(struct file *file, bool write)
 {
 	struct sim_handle *h = (struct sim_handle *)file;
 
@@ -209,8 +209,8 @@ static const struct file_ops sim_handle_ops = {
 	.status = sim_handle_status,
 	.discard = sim_handle_discard,
 	.look = sim_handle_look,
-	.turn = sim_handle_turn,
-	.turned = sim_handle_turned,
+	.turn_begin = sim_handle_turn_begin,
+	.turn_end = sim_handle_turn_end,
 	.close = sim_handle_close,
 };
 

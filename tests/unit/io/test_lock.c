@@ -255,12 +255,12 @@ Test(lock, who_reads_a_file_sees_no_turn_before_it_is_told)
 	len = file->len;
 	for (int write = 1; write >= 0; write--) {
 		cr_assert_eq(truncate(path, len + 512), 0);
-		cr_assert_eq(file_turn_aside(file, write, &lock_err), 0, "%s", lock_err.message);
+		cr_assert_eq(file_turn_begin(file, write, &lock_err), 0, "%s", lock_err.message);
 		cr_expect_eq(file->writable, !write);
 		cr_expect_eq(file->len, len);
 		cr_assert_str_eq(locked_bytes(path),
 				 write ? "100 101 102 103 201 203" : "100 201 203");
-		file_turned(file, write);
+		file_turn_end(file, write);
 		len += 512;
 		cr_expect_eq(file->writable, write);
 		cr_expect_eq(file->len, len);
@@ -268,9 +268,9 @@ Test(lock, who_reads_a_file_sees_no_turn_before_it_is_told)
 	cr_expect_eq(file_look(file), FILE_SAME);
 	/* One that failed is not told. */
 	measuring_fails = ESTALE;
-	cr_assert_eq(file_turn_aside(file, true, &lock_err), -ESTALE);
+	cr_assert_eq(file_turn_begin(file, true, &lock_err), -ESTALE);
 	measuring_fails = 0;
-	file_turned(file, true);
+	file_turn_end(file, true);
 	cr_expect_eq(file->writable, false);
 	file_close(file);
 }
