@@ -59,7 +59,7 @@ static int refuse_changed(const struct layer *layer, struct err *err)
 		       file_show(layer->file, &shown));
 }
 
-int chain_refuse_writing(const struct chain *chain, unsigned i, unsigned n_own, struct err *err)
+int chain_check_writable(const struct chain *chain, unsigned i, unsigned n_own, struct err *err)
 {
 	int rc = may_write(chain->layers[i], n_own, err);
 
@@ -69,7 +69,7 @@ int chain_refuse_writing(const struct chain *chain, unsigned i, unsigned n_own, 
 int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct err *err)
 {
 	struct layer *layer = chain->layers[i];
-	int rc = chain_refuse_writing(chain, i, n_own, err);
+	int rc = chain_check_writable(chain, i, n_own, err);
 
 	if (!rc)
 		rc = turn_files(layer, true, err);

@@ -12,7 +12,7 @@ struct chain;
 struct err;
 
 /* Refuses what forbids that, and can be known without trying; changes nothing. */
-int chain_refuse_writing(const struct chain *chain, unsigned i, unsigned n_own, struct err *err);
+int chain_check_writable(const struct chain *chain, unsigned i, unsigned n_own, struct err *err);
 /* Layer i may be written to from now on: its files have an overlay's locks and are looked at no
  * more (file_look()). n_own: chains of the caller that hold it; another's refuses. What is asked
  * before the first write (begin_writing) is the caller's. Nothing that reads through it need stop.

@@ -100,7 +100,7 @@ void node_free(struct bpull_disk *node)
 int node_refuse(const struct bpull_disk *disk, unsigned depth, struct err *err)
 {
 	/* The disk's chain, and this one's. */
-	return chain_refuse_writing(disk->chain, depth, disk->nodes.of ? 2 : 1, err);
+	return chain_check_writable(disk->chain, depth, disk->nodes.of ? 2 : 1, err);
 }
 
 int node_open(struct bpull_disk *node, struct err *err)
