@@ -321,7 +321,7 @@ void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, s
 	unsigned from = chain->hidden_from, to = chain->hidden_to;
 
 	for (unsigned i = from; i < to; i++)
-		layer_set_part(chain->set, chain->layers[i], file_closing, opaque, files);
+		layer_set_drop_unclosed(chain->set, chain->layers[i], file_closing, opaque, files);
 	for (unsigned i = to; i < chain->n_layers; i++) {
 		chain->layers[from + i - to] = chain->layers[i];
 		chain->is_resolved[from + i - to] = chain->is_resolved[i];

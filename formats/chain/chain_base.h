@@ -27,7 +27,7 @@ int chain_plan_link(const struct chain *chain, const char *base_name, struct err
 void chain_hide(struct chain *chain, unsigned from, unsigned to);
 void chain_show_all(struct chain *chain);
 /* Drops the hidden layers, which no request in flight may use any more: those below move up. Their
- * files are the caller's to close: layer_set_part(). */
+ * files are the caller's to close: layer_set_drop_unclosed(). */
 void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
 		       void *opaque, struct file **files);
 

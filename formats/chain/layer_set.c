@@ -335,9 +335,9 @@ static void put_off(struct file *file, struct file **files)
 	*files = file;
 }
 
-void layer_set_part(struct layer_set *set, struct layer *layer,
-		    void (*file_closing)(void *opaque, struct file *file), void *opaque,
-		    struct file **files)
+void layer_set_drop_unclosed(struct layer_set *set, struct layer *layer,
+			     void (*file_closing)(void *opaque, struct file *file), void *opaque,
+			     struct file **files)
 {
 	struct file *file = layer->file, *data = layer->data != file ? layer->data : NULL;
 
@@ -361,6 +361,6 @@ void layer_set_drop(struct layer_set *set, struct layer *layer,
 {
 	struct file *files = NULL;
 
-	layer_set_part(set, layer, file_closing, opaque, &files);
+	layer_set_drop_unclosed(set, layer, file_closing, opaque, &files);
 	file_close_all(files);
 }

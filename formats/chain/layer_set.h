@@ -68,8 +68,8 @@ void layer_set_drop(struct layer_set *set, struct layer *layer,
 /* The same without waiting: files that no other chain holds are put in front of the list *files
  * (file.next_closing), the image's own before its data file, which the caller closes by
  * file_close_all(). */
-void layer_set_part(struct layer_set *set, struct layer *layer,
-		    void (*file_closing)(void *opaque, struct file *file), void *opaque,
-		    struct file **files);
+void layer_set_drop_unclosed(struct layer_set *set, struct layer *layer,
+			     void (*file_closing)(void *opaque, struct file *file), void *opaque,
+			     struct file **files);
 
 #endif

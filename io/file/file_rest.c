@@ -50,7 +50,7 @@ int file_turn(struct file *file, bool write, struct err *err)
 	return rc;
 }
 
-void file_put_off(struct file **to, struct file *files)
+void file_list_append(struct file **to, struct file *files)
 {
 	while (*to)
 		to = &(*to)->next_closing;

@@ -31,7 +31,7 @@ int file_turn(struct file *file, bool write, struct err *err);
 int file_turn_begin(struct file *file, bool write, struct err *err);
 void file_turn_end(struct file *file, bool write);
 /* Puts the files of a list (next_closing; NULL is allowed) behind those of *to. */
-void file_put_off(struct file **to, struct file *files);
+void file_list_append(struct file **to, struct file *files);
 /* All of the list (next_closing), on any thread: no other has them any more. */
 void file_close_all(struct file *files);
 /* For a child of fork(), which can use the file no more; its memory stays. Idempotent. */

@@ -137,7 +137,7 @@ static bool holds_image(const struct bpull_disk *node)
 static void node_destroy(struct bpull_disk *node)
 {
 	/* No worker closed them: the other disk's close does it. */
-	file_put_off(&node->nodes.of->dropped.files, STEAL(node->dropped.files));
+	file_list_append(&node->nodes.of->dropped.files, STEAL(node->dropped.files));
 	node_leave_engine(node);
 	commit_abandon(node);
 	/* What is in memory only never comes to the disk, and may go from memory in parts. */

@@ -121,6 +121,6 @@ bool down_pivot(struct bpull_disk *disk)
 	down_let_guest_go(disk);
 	if (job->down.old_files && job->down.is_emptied && !aside_do(disk, &give_back_kind))
 		return false;
-	file_put_off(&disk->dropped.files, STEAL(job->down.old_files));
+	file_list_append(&disk->dropped.files, STEAL(job->down.old_files));
 	return job_close_dropped(disk);
 }
