@@ -85,7 +85,7 @@ static int put_on_top(struct bpull_disk *disk, enum image_format format, struct 
 		return rc;
 	if (format == IMAGE_RAW)
 		raw_make_new(layer);
-	rc = new_file_name(f->file, layer->file);
+	rc = new_file_set_name(f->file, layer->file);
 	rc = rc ? err_set(err, rc, "out of memory") : chain_put_on_top(disk->chain, layer, err);
 	if (rc) {
 		layer_set_drop(disk->engine->layers, layer, NULL, NULL);

@@ -39,7 +39,7 @@ const char *new_file_show(const struct new_file *nf, struct shown *shown)
 	return err_escape(nf->path, strlen(nf->path), shown->name, sizeof(shown->name));
 }
 
-int new_file_name(const struct new_file *nf, struct file *file)
+int new_file_set_name(const struct new_file *nf, struct file *file)
 {
 	char *name = strdup(nf->path);
 
@@ -154,7 +154,7 @@ int new_file_create(struct file_opener *opener, const char *path, const struct f
 	rc = create_empty(nf, like, file, err);
 	if (!rc) {
 		rc = try_rename(nf, *file, err);
-		if (!rc && new_file_name(nf, *file))
+		if (!rc && new_file_set_name(nf, *file))
 			rc = err_set(err, -ENOMEM, "out of memory");
 		if (rc)
 			file_close(*file);

@@ -23,7 +23,7 @@ int new_file_create_unnamed(struct file_opener *opener, const char *path, const 
 const char *new_file_show(const struct new_file *nf, struct shown *shown);
 /* Messages on this file, which is under its temporary name, tell of the path that it is to have.
  * 0 or -ENOMEM. */
-int new_file_name(const struct new_file *nf, struct file *file);
+int new_file_set_name(const struct new_file *nf, struct file *file);
 /* The path that it has; NULL: none, published or removed. */
 const char *new_file_temp_path(const struct new_file *nf);
 
