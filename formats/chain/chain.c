@@ -213,7 +213,7 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 			       "'%s' has more than %d images below it; shorten the chain (pull or "
 			       "qemu-img commit) first",
 			       chain_name_show(walk->how->name, shown), CHAIN_MAX_DEPTH);
-	rc = chain_find(&walk->how->finder, layer, walk->name, &found, err);
+	rc = chain_find_backing(&walk->how->finder, layer, walk->name, &found, err);
 	if (!rc)
 		rc = take_backing(walk, &choice, &found, err);
 	chain_found_drop(&found);

@@ -45,8 +45,8 @@ int chain_find_image(const struct chain_finder *finder, const char *name, enum i
 		       chain_name_show(name, shown));
 }
 
-int chain_find(const struct chain_finder *finder, const struct layer *above, const char *above_name,
-	       struct chain_found *found, struct err *err)
+int chain_find_backing(const struct chain_finder *finder, const struct layer *above,
+		       const char *above_name, struct chain_found *found, struct err *err)
 {
 	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 	struct err cause = { 0 };

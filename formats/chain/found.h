@@ -34,8 +34,8 @@ int chain_find_image(const struct chain_finder *finder, const char *name, enum i
 /* Asks it for the backing file of an image: above_name is the image's, recorded what it records.
  * 0: *found says what it leads to, and may say nothing; then the name is a path. -EPERM: it would
  * be a path, and the image is read from a source, so that it may name none. -errno: refused. */
-int chain_find(const struct chain_finder *finder, const struct layer *above, const char *above_name,
-	       struct chain_found *found, struct err *err);
+int chain_find_backing(const struct chain_finder *finder, const struct layer *above,
+		       const char *above_name, struct chain_found *found, struct err *err);
 /* Gives up what was found and not opened. */
 void chain_found_drop(struct chain_found *found);
 
