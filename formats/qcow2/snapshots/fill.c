@@ -269,7 +269,7 @@ static int prepare_copies(struct qcow2 *q, const struct mapping *maps, size_t n_
 
 	for (size_t i = 0; i < n_maps; i++)
 		n_clusters += maps[i].len / q->layer.cluster_len + 2;
-	rc = qcow2_freed_room(q, n_clusters);
+	rc = qcow2_freed_make_room(q, n_clusters);
 	for (size_t i = 0; !rc && i < n_maps; i++)
 		rc = maps[i].is_zero && q->hdr.version < 3 ? -ENOTSUP
 							   : prepare_map(q, &maps[i], need);

@@ -52,7 +52,7 @@ static int reserve_items(struct qcow2_freed_list *list, size_t n)
 	return array_reserve(&list->items, list->n, n, &list->cap, sizeof(*list->items));
 }
 
-int qcow2_freed_room(struct qcow2 *q, size_t n)
+int qcow2_freed_make_room(struct qcow2 *q, size_t n)
 {
 	return reserve_items(&q->freed.fresh, n);
 }
@@ -195,7 +195,7 @@ static void make_reusable(struct qcow2 *q, const struct qcow2_freed *item)
 		append_freed(list, item);
 }
 
-bool qcow2_freed_take(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got)
+bool qcow2_take_reusable(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got)
 {
 	struct qcow2_freed_list *list = &q->freed.reusable;
 	struct qcow2_freed *item = list->n ? &list->items[list->n - 1] : NULL;

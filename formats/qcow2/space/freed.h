@@ -14,11 +14,11 @@ struct qcow2;
 struct table_need;
 
 /* Room for n more items: qcow2_freed_add() can't fail then. 0 or -ENOMEM. */
-int qcow2_freed_room(struct qcow2 *q, size_t n);
+int qcow2_freed_make_room(struct qcow2 *q, size_t n);
 /* An entry in memory does not refer to host clusters [first_idx, first_idx + n) any more. */
 void qcow2_freed_add(struct qcow2 *q, uint64_t first_idx, uint64_t n, bool reuse);
 /* Takes up to len bytes (whole clusters) of space that was let go. False: there is none. */
-bool qcow2_freed_take(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got);
+bool qcow2_take_reusable(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got);
 /* How many references to a host cluster were dropped and are still counted. */
 uint64_t qcow2_freed_pending(const struct qcow2 *q, uint64_t cluster_idx);
 /* One was dropped since the last commit began. */

@@ -88,7 +88,7 @@ int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_
 {
 	struct qcow2 *q = qcow2_of(layer);
 
-	if (gaps_take(&q->gaps, len, host_off, got) || qcow2_freed_take(q, len, host_off, got))
+	if (gaps_take(&q->gaps, len, host_off, got) || qcow2_take_reusable(q, len, host_off, got))
 		return 0;
 	for (;;) {
 		uint64_t idx = layer->alloc_end >> q->cluster_bits;

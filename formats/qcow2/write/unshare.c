@@ -85,7 +85,7 @@ int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct unshare *state
 	old_off = entry & QCOW2_OFF_MASK;
 	if (entry & QCOW2_COPIED && old_off)
 		return 0;
-	rc = qcow2_freed_room(q, 1);
+	rc = qcow2_freed_make_room(q, 1);
 	if (!rc)
 		rc = make_table(q, old_off, guest_off, state, need);
 	if (!rc)

@@ -364,7 +364,7 @@ int qcow2_publish_write(struct layer *layer, const struct mapping *maps, size_t 
 			return -ENOTSUP;
 		n_clusters += maps[i].len / layer->cluster_len + 2;
 	}
-	rc = qcow2_freed_room(q, n_clusters);
+	rc = qcow2_freed_make_room(q, n_clusters);
 	if (!rc)
 		rc = prepare_maps(q, maps, n_maps, need);
 	for (size_t i = 0; !rc && i < n_maps; i++)
