@@ -120,7 +120,7 @@ int qcow2_repair_windowed(struct layer *layer, struct repair *repair, struct err
 	rc = qcow2_check_windowed(layer, &repair->left, err, window_clusters);
 	if (!rc && repair->all && is_sound(&repair->left)) {
 		repair->was_marked = q->hdr.incompat & marks;
-		rc = qcow2_clear_marks(q, marks);
+		rc = qcow2_clear_incompat(q, marks);
 		if (rc)
 			return write_error(layer, rc, err);
 	}

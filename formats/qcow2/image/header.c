@@ -225,7 +225,7 @@ static int write_field(struct qcow2 *q, uint64_t field_off, uint64_t value, uint
 	return rc;
 }
 
-int qcow2_clear_marks(struct qcow2 *q, uint64_t off)
+int qcow2_clear_incompat(struct qcow2 *q, uint64_t off)
 {
 	if (!(q->hdr.incompat & off))
 		return 0;

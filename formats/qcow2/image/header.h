@@ -33,6 +33,6 @@ int qcow2_check_geometry(struct qcow2 *q, const struct header_source *src, struc
 int qcow2_read_backing_name(struct qcow2 *q, const struct header_source *src, struct err *err);
 
 /* The bits in `off` of the incompatible features are cleared, durably. Blocking. 0 or -errno. */
-int qcow2_clear_marks(struct qcow2 *q, uint64_t off);
+int qcow2_clear_incompat(struct qcow2 *q, uint64_t off);
 
 #endif
