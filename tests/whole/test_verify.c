@@ -100,8 +100,8 @@ static void lose_entry(struct sim_pull *pull, struct rot *r)
 	int rc;
 
 	while ((rc = qcow2_l2_table_off(q, item->guest_off, &l2_off, &need)) == TABLE_NEED ||
-	       (!rc &&
-		(rc = qcow2_l2_slice(q, l2_off, item->guest_off, &l2, &byte, &need)) == TABLE_NEED))
+	       (!rc && (rc = qcow2_l2_slice_to_change(q, l2_off, item->guest_off, &l2, &byte,
+						      &need)) == TABLE_NEED))
 		if (table_load_now(overlay->cache, &need))
 			return; /* it is being loaded: next time */
 	cr_assert_eq(rc, 0);

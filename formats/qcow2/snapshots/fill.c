@@ -247,7 +247,7 @@ static void set_copy(struct qcow2 *q, const struct mapping *map, uint64_t at, ui
 
 		if (v->at[i].copy < 0 || (!map->is_zero && v->at[i].copy != (int)map->copy))
 			continue;
-		rc = qcow2_l2_slice(q, v->at[i].l2_off, at, &l2, &byte, &need);
+		rc = qcow2_l2_slice_to_change(q, v->at[i].l2_off, at, &l2, &byte, &need);
 		assert(!rc);
 		set_entry(q, l2->bytes + byte, at, len, entry);
 		table_mark_dirty(q->layer.cache, l2, byte, q->l2_entry_len, STAGE_TABLE);

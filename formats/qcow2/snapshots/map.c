@@ -102,7 +102,7 @@ int qcow2_view_entry(struct qcow2 *q, const struct qcow2_view_table *table, uint
 	unsigned sub = (guest_off - qcow2_cluster_start(q, guest_off)) / q->layer.granule_len;
 	struct table *l2;
 	uint32_t byte;
-	int rc = qcow2_l2_slice(q, table->l2_off, guest_off, &l2, &byte, need);
+	int rc = qcow2_l2_slice_to_change(q, table->l2_off, guest_off, &l2, &byte, need);
 
 	return rc ? rc : qcow2_entry_read(q, l2->bytes + byte, sub, entry);
 }

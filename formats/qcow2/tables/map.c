@@ -130,7 +130,7 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 		return rc;
 	if (!l2_off)
 		return qcow2_map_empty_l1(q, guest_off, len, out, need);
-	rc = qcow2_read_slice(q, l2_off, guest_off, &l2, &byte, need);
+	rc = qcow2_l2_slice(q, l2_off, guest_off, &l2, &byte, need);
 	if (rc)
 		return rc;
 	rc = qcow2_entry_read(q, l2->bytes + byte, sub, &first);

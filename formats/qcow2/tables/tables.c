@@ -83,8 +83,8 @@ struct table_need qcow2_slice_place(const struct qcow2 *q, uint64_t l2_off, uint
 				    .more_len = off - slice_off - q->l2_slice_len };
 }
 
-int qcow2_read_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
-		     uint32_t *byte, struct table_need *need)
+int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
+		   uint32_t *byte, struct table_need *need)
 {
 	int rc;
 
@@ -98,11 +98,11 @@ int qcow2_read_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struc
 
 /* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. The
  * caller may change it. */
-int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
-		   uint32_t *byte, struct table_need *need)
+int qcow2_l2_slice_to_change(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off,
+			     struct table **out, uint32_t *byte, struct table_need *need)
 {
 	qcow2_forget_empty(q, guest_off);
-	return qcow2_read_slice(q, l2_off, guest_off, out, byte, need);
+	return qcow2_l2_slice(q, l2_off, guest_off, out, byte, need);
 }
 
 /* An entry without what extended ones say of its subclusters. */

@@ -21,8 +21,8 @@ int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_
 		   struct table_need *need);
 /* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. The
  * caller may change it, before it makes another call that maps. */
-int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
-		   uint32_t *byte, struct table_need *need);
+int qcow2_l2_slice_to_change(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off,
+			     struct table **out, uint32_t *byte, struct table_need *need);
 /* Slices of a new L2 table at l2_off, which is about to map guest_off. 0 or -ENOMEM. */
 int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off);
 
@@ -35,8 +35,8 @@ struct table_need qcow2_slice_place(const struct qcow2 *q, uint64_t l2_off, uint
 
 /* The cached L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. 0,
  * TABLE_NEED or -errno. */
-int qcow2_read_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
-		     uint32_t *byte, struct table_need *need);
+int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
+		   uint32_t *byte, struct table_need *need);
 
 /* The part of [guest_off, guest_off + len) that one L2 slice maps. */
 uint64_t qcow2_slice_part(const struct qcow2 *q, uint64_t guest_off, uint64_t end);

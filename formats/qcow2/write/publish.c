@@ -44,7 +44,7 @@ static int qcow2_publish_prepare(struct layer *layer, const struct mapping *map,
 			return rc;
 		if (!l2_off)
 			continue;
-		rc = qcow2_l2_slice(q, l2_off, at, &l2, &byte, need);
+		rc = qcow2_l2_slice_to_change(q, l2_off, at, &l2, &byte, need);
 		if (rc)
 			return rc;
 		for (uint64_t i = 0; i < part >> q->cluster_bits; i++)
@@ -100,7 +100,7 @@ static void qcow2_set_entries(struct layer *layer, const struct mapping *map)
 		n = part >> q->cluster_bits;
 		rc = qcow2_l2_table_off(q, at, &l2_off, &need);
 		assert(!rc && l2_off);
-		rc = qcow2_l2_slice(q, l2_off, at, &l2, &byte, &need);
+		rc = qcow2_l2_slice_to_change(q, l2_off, at, &l2, &byte, &need);
 		assert(!rc);
 		for (uint64_t i = 0; i < n; i++, host_off += q->layer.cluster_len)
 			put_be64(l2->bytes + byte + i * q->l2_entry_len,

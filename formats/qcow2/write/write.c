@@ -174,7 +174,7 @@ int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struc
 		out->is_unallocated = true;
 		return 0;
 	}
-	rc = qcow2_l2_slice(q, l2_off, guest_off, &l2, &byte, need);
+	rc = qcow2_l2_slice_to_change(q, l2_off, guest_off, &l2, &byte, need);
 	if (!rc)
 		rc = look_at_entry(q, l2->bytes + byte, sub, &first);
 	if (rc)
@@ -203,7 +203,8 @@ int qcow2_write_target(struct layer *layer, uint64_t guest_off, uint64_t len,
 		return 0;
 	rc = own_table(q, guest_off, &l2_off, &entry, need);
 	if (!rc)
-		rc = l2_off ? qcow2_l2_slice(q, l2_off, guest_off, &l2, &byte, need) : -EEXIST;
+		rc = l2_off ? qcow2_l2_slice_to_change(q, l2_off, guest_off, &l2, &byte, need)
+			    : -EEXIST;
 	if (rc)
 		return rc;
 	slice_end = round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q);
@@ -247,7 +248,7 @@ static int prepare_cluster(struct qcow2 *q, const struct mapping *map, uint64_t 
 		return rc;
 	if (!l2_off || !(l1_entry & QCOW2_COPIED))
 		return -EEXIST;
-	rc = qcow2_l2_slice(q, l2_off, at, &l2, &byte, need);
+	rc = qcow2_l2_slice_to_change(q, l2_off, at, &l2, &byte, need);
 	if (rc)
 		return rc;
 	raw = be64(l2->bytes + byte);
@@ -345,7 +346,7 @@ static void set_map(struct qcow2 *q, const struct mapping *map)
 
 		part = qcow2_cluster_part(q, at, end);
 		if (!rc)
-			rc = qcow2_l2_slice(q, l2_off, at, &l2, &byte, &need);
+			rc = qcow2_l2_slice_to_change(q, l2_off, at, &l2, &byte, &need);
 		assert(!rc);
 		set_cluster(q, map, at, part, l2->bytes + byte);
 		table_mark_dirty(q->layer.cache, l2, byte, q->l2_entry_len, STAGE_TABLE);

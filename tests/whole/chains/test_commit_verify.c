@@ -80,7 +80,7 @@ static bool lose_entry(struct layer *lower, uint64_t guest_off)
 
 	if (layer_format(lower) != IMAGE_QCOW2 ||
 	    qcow2_l2_table_off(q, guest_off, &l2_off, &need) ||
-	    qcow2_l2_slice(q, l2_off, guest_off, &l2, &byte, &need))
+	    qcow2_l2_slice_to_change(q, l2_off, guest_off, &l2, &byte, &need))
 		return false;
 	write_back(lower->file, none, q->l2_entry_len, l2->host_off + byte);
 	return true;
