@@ -188,7 +188,7 @@ static uint64_t slice_span(const struct qed *q)
 }
 
 /* The part of [guest_off, end) that one L2 slice maps. */
-static uint64_t slice_part(const struct qed *q, uint64_t guest_off, uint64_t end)
+static uint64_t qed_len_in_slice(const struct qed *q, uint64_t guest_off, uint64_t end)
 {
 	uint64_t span = slice_span(q);
 
@@ -208,7 +208,7 @@ static int qed_publish_prepare(struct qed *q, const struct mapping *map, uint64_
 	assert(is_aligned(map->guest_off | map->len, q->layer.cluster_len));
 	assert(map->is_zero || is_aligned(map->host_off, q->layer.cluster_len));
 	for (uint64_t at = map->guest_off, part; at < end; at += part) {
-		part = slice_part(q, at, end);
+		part = qed_len_in_slice(q, at, end);
 		rc = l2_table_off(q, at, &l2_off, need);
 		if (rc)
 			return rc;
@@ -298,7 +298,7 @@ static void qed_set_entries(struct layer *layer, const struct mapping *map)
 	for (uint64_t at = map->guest_off, part; at < end; at += part) {
 		uint32_t n;
 
-		part = slice_part(q, at, end);
+		part = qed_len_in_slice(q, at, end);
 		n = (uint32_t)(part >> q->cluster_bits);
 		rc = l2_table_off(q, at, &l2_off, &need);
 		assert(!rc && l2_off);
@@ -317,7 +317,7 @@ int qed_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len, stru
 	uint64_t end = guest_off + len;
 	int rc = 0;
 
-	for (uint64_t at = guest_off; !rc && at < end; at += slice_part(q, at, end))
+	for (uint64_t at = guest_off; !rc && at < end; at += qed_len_in_slice(q, at, end))
 		rc = qed_link_l2(q, at, need);
 	return rc;
 }

@@ -163,7 +163,7 @@ static inline uint64_t qcow2_cluster_start(const struct qcow2 *q, uint64_t guest
 }
 
 /* How many bytes of [guest_off, end) lie in the first cluster. */
-static inline uint64_t qcow2_cluster_part(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
+static inline uint64_t qcow2_len_in_cluster(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
 {
 	return MIN(end, qcow2_cluster_start(q, guest_off) + q->layer.cluster_len) - guest_off;
 }

@@ -187,7 +187,7 @@ static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_
 	struct qcow2_snapshots *v = q->snapshots;
 	uint64_t end = map->guest_off + map->len;
 
-	for (uint64_t at = map->guest_off; at < end; at += qcow2_cluster_part(q, at, end)) {
+	for (uint64_t at = map->guest_off; at < end; at += qcow2_len_in_cluster(q, at, end)) {
 		uint64_t host_off = qcow2_mapped_host_off(q, map, at);
 		int rc = qcow2_find_copies(q, at, need);
 
@@ -291,7 +291,7 @@ static void set_copies(struct qcow2 *q, const struct mapping *maps, size_t n_map
 			if (maps[i].copy != copy)
 				continue;
 			for (uint64_t at = maps[i].guest_off; at < end; at += part) {
-				part = qcow2_cluster_part(q, at, end);
+				part = qcow2_len_in_cluster(q, at, end);
 				set_copy(q, &maps[i], at, part);
 			}
 		}

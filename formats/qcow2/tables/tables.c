@@ -157,7 +157,7 @@ int qcow2_entry_read(const struct qcow2 *q, const uint8_t *bytes, unsigned sub,
 
 /* ---- publish ---- */
 
-uint64_t qcow2_slice_part(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
+uint64_t qcow2_len_in_slice(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
 {
 	return MIN(end, round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q)) -
 	       guest_off;

@@ -39,6 +39,6 @@ int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct 
 		   uint32_t *byte, struct table_need *need);
 
 /* The part of [guest_off, guest_off + len) that one L2 slice maps. */
-uint64_t qcow2_slice_part(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
+uint64_t qcow2_len_in_slice(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
 
 #endif

@@ -38,7 +38,7 @@ static int qcow2_publish_prepare(struct layer *layer, const struct mapping *map,
 	if (map->is_zero && q->hdr.version < 3)
 		return -ENOTSUP;
 	for (uint64_t at = map->guest_off, part; at < end; at += part) {
-		part = qcow2_slice_part(q, at, end);
+		part = qcow2_len_in_slice(q, at, end);
 		rc = qcow2_l2_table_off(q, at, &l2_off, need);
 		if (rc)
 			return rc;
@@ -96,7 +96,7 @@ static void qcow2_set_entries(struct layer *layer, const struct mapping *map)
 	for (uint64_t at = map->guest_off, part; at < end; at += part) {
 		uint64_t n;
 
-		part = qcow2_slice_part(q, at, end);
+		part = qcow2_len_in_slice(q, at, end);
 		n = part >> q->cluster_bits;
 		rc = qcow2_l2_table_off(q, at, &l2_off, &need);
 		assert(!rc && l2_off);
@@ -124,7 +124,7 @@ int qcow2_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
 
 	if (q->snapshots)
 		return qcow2_snapshots_alloc_tables(q, guest_off, len, need);
-	for (uint64_t at = guest_off; !rc && at < end; at += qcow2_slice_part(q, at, end))
+	for (uint64_t at = guest_off; !rc && at < end; at += qcow2_len_in_slice(q, at, end))
 		rc = qcow2_link_l2(q, at, need);
 	return rc;
 }

@@ -327,7 +327,7 @@ static int prepare_maps(struct qcow2 *q, const struct mapping *maps, size_t n_ma
 		uint64_t end = maps[i].guest_off + maps[i].len, part;
 
 		for (uint64_t at = maps[i].guest_off; !rc && at < end; at += part) {
-			part = qcow2_cluster_part(q, at, end);
+			part = qcow2_len_in_cluster(q, at, end);
 			rc = prepare_cluster(q, &maps[i], at, part, need);
 		}
 	}
@@ -344,7 +344,7 @@ static void set_map(struct qcow2 *q, const struct mapping *map)
 		uint32_t byte;
 		int rc = own_table(q, at, &l2_off, &l1_entry, &need);
 
-		part = qcow2_cluster_part(q, at, end);
+		part = qcow2_len_in_cluster(q, at, end);
 		if (!rc)
 			rc = qcow2_l2_slice_to_change(q, l2_off, at, &l2, &byte, &need);
 		assert(!rc);
