@@ -41,18 +41,18 @@ uint64_t qcow2_max_shared(const struct qcow2 *q)
 /* The copy that this table joins, whose cluster is at host_off (0: has none yet). */
 static int join_copy(const struct qcow2 *q, uint64_t host_off, uint32_t weight)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	uint32_t i;
 
-	for (i = 0; i < v->n_copies; i++)
-		if (v->copy_host_off[i] == host_off &&
-		    (host_off || v->copy_weight[i] + weight <= qcow2_max_shared(q)))
+	for (i = 0; i < s->n_copies; i++)
+		if (s->copy_host_off[i] == host_off &&
+		    (host_off || s->copy_weight[i] + weight <= qcow2_max_shared(q)))
 			break;
-	if (i == v->n_copies) {
-		v->copy_host_off[v->n_copies] = host_off;
-		v->copy_weight[v->n_copies++] = 0;
+	if (i == s->n_copies) {
+		s->copy_host_off[s->n_copies] = host_off;
+		s->copy_weight[s->n_copies++] = 0;
 	}
-	v->copy_weight[i] += weight;
+	s->copy_weight[i] += weight;
 	return (int)i;
 }
 
@@ -70,13 +70,13 @@ static int read_entry(struct qcow2 *q, const struct qcow2_view_table *table, uin
 
 int qcow2_find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 {
-	struct qcow2_snapshots *v = q->snapshots;
-	int rc = qcow2_snapshots_at(q, guest_off / qcow2_l2_span(q), need);
+	struct qcow2_snapshots *s = q->snapshots;
+	int rc = qcow2_snapshots_find_tables(q, guest_off / qcow2_l2_span(q), need);
 
-	v->n_copies = 0;
-	v->departed_target = -1;
-	for (uint32_t i = 0; !rc && i < v->n_at; i++) {
-		struct qcow2_view_table *table = &v->at[i];
+	s->n_copies = 0;
+	s->departed_target = -1;
+	for (uint32_t i = 0; !rc && i < s->n_tables; i++) {
+		struct qcow2_view_table *table = &s->tables[i];
 		struct qcow2_entry entry;
 		uint64_t cluster_off;
 
@@ -86,9 +86,9 @@ int qcow2_find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *ne
 		rc = read_entry(q, table, guest_off, &entry, &cluster_off, need);
 		if (!rc && entry.kind == EXTENT_UNALLOCATED)
 			table->copy = join_copy(q, cluster_off, table->weight);
-		if (table->copy >= 0 && v->has_left &&
+		if (table->copy >= 0 && s->has_left &&
 		    qcow2_freed_is_fresh(q, table->l2_off >> q->cluster_bits))
-			v->departed_target = table->copy;
+			s->departed_target = table->copy;
 	}
 	return rc;
 }
@@ -99,20 +99,20 @@ int qcow2_find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *ne
 static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off,
 			  struct table_need *need)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	uint64_t n_refs = 0, refcount;
 	int rc = 0;
 
-	for (uint32_t i = 0; !rc && i < v->n_at; i++) {
+	for (uint32_t i = 0; !rc && i < s->n_tables; i++) {
 		struct qcow2_entry entry;
 		uint64_t cluster_off;
 
-		if (!v->at[i].l2_off)
+		if (!s->tables[i].l2_off)
 			continue;
-		rc = read_entry(q, &v->at[i], guest_off, &entry, &cluster_off, need);
+		rc = read_entry(q, &s->tables[i], guest_off, &entry, &cluster_off, need);
 		if (rc || cluster_off != host_off)
 			continue;
-		n_refs += v->at[i].weight;
+		n_refs += s->tables[i].weight;
 		if (entry.kind == EXTENT_DATA)
 			rc = -ENOTSUP;
 	}
@@ -126,18 +126,18 @@ static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off
 /* The guest's disk takes this copy of the cluster at guest_off. */
 static bool is_guests_copy(const struct qcow2 *q, uint64_t guest_off, unsigned copy)
 {
-	const struct qcow2_snapshots *v = q->snapshots;
+	const struct qcow2_snapshots *s = q->snapshots;
 
-	for (uint32_t i = 0; i < v->n_at; i++)
-		if (v->at[i].is_guests && v->at[i].copy == (int)copy)
+	for (uint32_t i = 0; i < s->n_tables; i++)
+		if (s->tables[i].is_guests && s->tables[i].copy == (int)copy)
 			return guest_off < q->layer.guest_len;
 	return false;
 }
 
-static bool all_copies_are_new(const struct qcow2_snapshots *v)
+static bool all_copies_are_new(const struct qcow2_snapshots *s)
 {
-	for (uint32_t i = 0; i < v->n_copies; i++)
-		if (v->copy_host_off[i])
+	for (uint32_t i = 0; i < s->n_copies; i++)
+		if (s->copy_host_off[i])
 			return false;
 	return true;
 }
@@ -147,12 +147,12 @@ static bool all_copies_are_new(const struct qcow2_snapshots *v)
 static int extend_copies(struct qcow2 *q, uint64_t guest_off, uint64_t *end,
 			 struct table_need *need)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	uint64_t at = qcow2_cluster_start(q, guest_off) + q->layer.cluster_len;
-	uint32_t n_copies = v->n_copies;
+	uint32_t n_copies = s->n_copies;
 	bool is_guests = is_guests_copy(q, guest_off, 0);
 
-	if (v->n_copies > 1) { /* rare: a cluster at a time */
+	if (s->n_copies > 1) { /* rare: a cluster at a time */
 		*end = MIN(*end, at);
 		return 0;
 	}
@@ -161,7 +161,7 @@ static int extend_copies(struct qcow2 *q, uint64_t guest_off, uint64_t *end,
 
 		if (rc)
 			return rc;
-		if (v->n_copies != n_copies || !all_copies_are_new(v) ||
+		if (s->n_copies != n_copies || !all_copies_are_new(s) ||
 		    is_guests_copy(q, at, 0) != is_guests)
 			*end = at;
 	}
@@ -172,7 +172,7 @@ int qcow2_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 		      struct destination *out, struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	uint64_t slice_end, end = guest_off + len, in_cluster;
 	int rc;
 
@@ -182,25 +182,25 @@ int qcow2_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 		out->host_off = guest_off;
 		return copy ? -ENOENT : 0;
 	}
-	if (!v)
+	if (!s)
 		return copy ? -ENOENT : 0;
 	rc = qcow2_find_copies(q, guest_off, need);
 	if (rc)
 		return rc;
-	if (copy >= v->n_copies)
+	if (copy >= s->n_copies)
 		return copy ? -ENOENT : -EEXIST;
 	slice_end = round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q);
 	end = qcow2_snapshots_boundary(q, guest_off, MIN(end, slice_end));
 	in_cluster = guest_off - qcow2_cluster_start(q, guest_off);
 	out->for_snapshots = !is_guests_copy(q, guest_off, copy);
-	if (all_copies_are_new(v)) {
+	if (all_copies_are_new(s)) {
 		rc = extend_copies(q, guest_off, &end, need);
 	} else {
 		end = MIN(end, guest_off - in_cluster + layer->cluster_len);
-		out->has_space = v->copy_host_off[copy];
+		out->has_space = s->copy_host_off[copy];
 		if (out->has_space)
-			rc = may_write_into(q, guest_off, v->copy_host_off[copy], need);
-		out->host_off = v->copy_host_off[copy] + in_cluster;
+			rc = may_write_into(q, guest_off, s->copy_host_off[copy], need);
+		out->host_off = s->copy_host_off[copy] + in_cluster;
 	}
 	out->len = end - guest_off;
 	return rc;

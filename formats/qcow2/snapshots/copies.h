@@ -12,8 +12,8 @@ struct table_need;
 
 /* How many references tables may share. */
 uint64_t qcow2_max_shared(const struct qcow2 *q);
-/* Fills at[].copy and the copies for the granule at guest_off; q->snapshots is set. 0, TABLE_NEED
- * or -errno. */
+/* Finds the copies that the granule at guest_off needs: fills snapshots->tables[].copy and the
+ * copies' fields; q->snapshots is set. 0, TABLE_NEED or -errno. */
 int qcow2_find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *need);
 /* layer_fill_ops.copy_target */
 int qcow2_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,

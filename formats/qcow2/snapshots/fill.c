@@ -123,19 +123,19 @@ static int link_group(struct qcow2 *q, uint32_t first, uint64_t guest_off, struc
 		weight = n;
 	}
 	qcow2_ref_set(q, l2_off >> q->cluster_bits, 1, weight);
-	q->snapshots->at_l1_idx = UINT64_MAX;
+	q->snapshots->tables_l1_idx = UINT64_MAX;
 	return 0;
 }
 
 /* Gives every disk that sees guest_off an L2 table. */
 static int link_at(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 {
-	struct qcow2_snapshots *v = q->snapshots;
-	int rc = qcow2_snapshots_at(q, guest_off / qcow2_l2_span(q), need);
+	struct qcow2_snapshots *s = q->snapshots;
+	int rc = qcow2_snapshots_find_tables(q, guest_off / qcow2_l2_span(q), need);
 
-	if (rc || v->at[0].l2_off)
+	if (rc || s->tables[0].l2_off)
 		return rc;
-	for (uint32_t i = 0; !rc && i <= v->n_snapshots; i++) {
+	for (uint32_t i = 0; !rc && i <= s->n_snapshots; i++) {
 		uint64_t end;
 		bool lacks;
 
@@ -164,9 +164,9 @@ int qcow2_snapshots_alloc_tables(struct qcow2 *q, uint64_t guest_off, uint64_t l
 /* The references that a new copy must have on disk before its entries (I2). Entries and L1 entries
  * of one batch become durable in any order: the guest's disk may read through a table that it has
  * left in this batch. What that counts falls with the table's own count. */
-static uint64_t new_weight(const struct qcow2_snapshots *v, unsigned copy)
+static uint64_t new_weight(const struct qcow2_snapshots *s, unsigned copy)
 {
-	return v->copy_weight[copy] + (v->departed_target == (int)copy);
+	return s->copy_weight[copy] + (s->departed_target == (int)copy);
 }
 
 static void drop_left(struct qcow2 *q, const struct mapping *map, uint64_t host_off)
@@ -184,7 +184,7 @@ static void drop_left(struct qcow2 *q, const struct mapping *map, uint64_t host_
  * them. */
 static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_need *need)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	uint64_t end = map->guest_off + map->len;
 
 	for (uint64_t at = map->guest_off; at < end; at += qcow2_len_in_cluster(q, at, end)) {
@@ -193,14 +193,14 @@ static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_
 
 		if (rc)
 			return rc;
-		if (map->copy >= v->n_copies)
+		if (map->copy >= s->n_copies)
 			return -EEXIST;
 		if (map->is_zero) /* an entry in every table that lacks it, no copies */
 			continue;
-		if (v->copy_host_off[map->copy] && v->copy_host_off[map->copy] != host_off)
+		if (s->copy_host_off[map->copy] && s->copy_host_off[map->copy] != host_off)
 			return -EEXIST;
 		if (map->comp_len)
-			rc = qcow2_comp_ref_need(q, map, new_weight(v, map->copy), need);
+			rc = qcow2_comp_ref_need(q, map, new_weight(s, map->copy), need);
 		else if (!qcow2_is_external(q))
 			rc = qcow2_ref_need(q, host_off, q->layer.cluster_len, need);
 		if (rc)
@@ -231,33 +231,33 @@ static void set_entry(struct qcow2 *q, uint8_t *bytes, uint64_t guest_off, uint6
 /* Entries of every table that takes this copy, and the references they are. */
 static void set_copy(struct qcow2 *q, const struct mapping *map, uint64_t at, uint64_t len)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	uint64_t host_off = qcow2_mapped_host_off(q, map, at), entry = 0;
 	struct table_need need;
 	int rc = qcow2_find_copies(q, at, &need);
 
-	assert(!rc && map->copy < v->n_copies);
+	assert(!rc && map->copy < s->n_copies);
 	if (map->comp_len)
 		entry = qcow2_comp_entry(q, map);
 	else if (!map->is_zero)
-		entry = host_off | (new_weight(v, map->copy) == 1 ? QCOW2_COPIED : 0);
-	for (uint32_t i = 0; i < v->n_at; i++) {
+		entry = host_off | (new_weight(s, map->copy) == 1 ? QCOW2_COPIED : 0);
+	for (uint32_t i = 0; i < s->n_tables; i++) {
 		struct table *l2;
 		uint32_t byte;
 
-		if (v->at[i].copy < 0 || (!map->is_zero && v->at[i].copy != (int)map->copy))
+		if (s->tables[i].copy < 0 || (!map->is_zero && s->tables[i].copy != (int)map->copy))
 			continue;
-		rc = qcow2_l2_slice_to_change(q, v->at[i].l2_off, at, &l2, &byte, &need);
+		rc = qcow2_l2_slice_to_change(q, s->tables[i].l2_off, at, &l2, &byte, &need);
 		assert(!rc);
 		set_entry(q, l2->bytes + byte, at, len, entry);
 		table_mark_dirty(q->layer.cache, l2, byte, q->l2_entry_len, STAGE_TABLE);
 	}
-	if (map->is_zero || v->copy_host_off[map->copy] || qcow2_is_external(q))
+	if (map->is_zero || s->copy_host_off[map->copy] || qcow2_is_external(q))
 		return;
 	if (map->comp_len)
-		qcow2_comp_ref_raise(q, map, new_weight(v, map->copy));
+		qcow2_comp_ref_raise(q, map, new_weight(s, map->copy));
 	else
-		qcow2_ref_set(q, host_off >> q->cluster_bits, 1, new_weight(v, map->copy));
+		qcow2_ref_set(q, host_off >> q->cluster_bits, 1, new_weight(s, map->copy));
 	drop_left(q, map, map->comp_len ? map->host_off : host_off);
 }
 

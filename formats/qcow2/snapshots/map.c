@@ -22,10 +22,10 @@
 #include "formats/qcow2/tables/tables.h"
 #include "io/base.h"
 
-static void add_table(struct qcow2_snapshots *v, uint64_t l2_off, uint64_t guest_len,
+static void add_table(struct qcow2_snapshots *s, uint64_t l2_off, uint64_t guest_len,
 		      bool is_guests)
 {
-	v->at[v->n_at++] = (struct qcow2_view_table){ l2_off, 1, guest_len, is_guests, -1 };
+	s->tables[s->n_tables++] = (struct qcow2_view_table){ l2_off, 1, guest_len, is_guests, -1 };
 }
 
 static int by_table(const void *a, const void *b)
@@ -36,32 +36,32 @@ static int by_table(const void *a, const void *b)
 }
 
 /* One of each table; its weight is how often it was there. */
-static void merge_tables(struct qcow2_snapshots *v)
+static void merge_tables(struct qcow2_snapshots *s)
 {
 	uint32_t n = 0;
 
-	qsort(v->at, v->n_at, sizeof(*v->at), by_table);
-	for (uint32_t i = 1; i < v->n_at; i++) {
-		if (v->at[i].l2_off != v->at[n].l2_off) {
-			v->at[++n] = v->at[i];
+	qsort(s->tables, s->n_tables, sizeof(*s->tables), by_table);
+	for (uint32_t i = 1; i < s->n_tables; i++) {
+		if (s->tables[i].l2_off != s->tables[n].l2_off) {
+			s->tables[++n] = s->tables[i];
 			continue;
 		}
-		v->at[n].weight++;
-		v->at[n].is_guests |= v->at[i].is_guests;
-		v->at[n].guest_len = MAX(v->at[n].guest_len, v->at[i].guest_len);
+		s->tables[n].weight++;
+		s->tables[n].is_guests |= s->tables[i].is_guests;
+		s->tables[n].guest_len = MAX(s->tables[n].guest_len, s->tables[i].guest_len);
 	}
-	v->n_at = n + 1;
+	s->n_tables = n + 1;
 }
 
-int qcow2_snapshots_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need)
+int qcow2_snapshots_find_tables(struct qcow2 *q, uint64_t l1_idx, struct table_need *need)
 {
 	uint64_t guest_off = l1_idx * qcow2_l2_span(q);
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 
-	if (v->at_l1_idx == l1_idx)
+	if (s->tables_l1_idx == l1_idx)
 		return 0;
-	v->at_l1_idx = UINT64_MAX;
-	v->n_at = 0;
+	s->tables_l1_idx = UINT64_MAX;
+	s->n_tables = 0;
 	if (l1_idx < q->hdr.l1_size) {
 		struct table *l1;
 		uint32_t byte;
@@ -69,30 +69,30 @@ int qcow2_snapshots_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need
 
 		if (rc)
 			return rc;
-		add_table(v, be64(l1->bytes + byte) & QCOW2_OFF_MASK,
+		add_table(s, be64(l1->bytes + byte) & QCOW2_OFF_MASK,
 			  guest_off < q->layer.guest_len ? q->layer.guest_len : 0, true);
 	}
-	for (uint32_t i = 0; i < v->n_snapshots; i++) {
-		const struct qcow2_view *view = &v->snapshots[i];
+	for (uint32_t i = 0; i < s->n_snapshots; i++) {
+		const struct qcow2_view *view = &s->snapshots[i];
 
 		if (l1_idx < view->n_l1)
-			add_table(v, be64(view->l1 + 8 * l1_idx) & QCOW2_OFF_MASK,
+			add_table(s, be64(view->l1 + 8 * l1_idx) & QCOW2_OFF_MASK,
 				  guest_off < view->guest_len ? view->guest_len : 0, false);
 	}
-	if (!v->n_at) /* behind all disks */
+	if (!s->n_tables) /* behind all disks */
 		return -EINVAL;
-	merge_tables(v);
-	v->at_l1_idx = l1_idx;
+	merge_tables(s);
+	s->tables_l1_idx = l1_idx;
 	return 0;
 }
 
 uint64_t qcow2_snapshots_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
 {
-	const struct qcow2_snapshots *v = q->snapshots;
+	const struct qcow2_snapshots *s = q->snapshots;
 
-	for (uint32_t i = 0; i < v->n_at; i++)
-		if (qcow2_view_sees(&v->at[i], guest_off))
-			end = MIN(end, round_up(v->at[i].guest_len, q->layer.granule_len));
+	for (uint32_t i = 0; i < s->n_tables; i++)
+		if (qcow2_view_sees(&s->tables[i], guest_off))
+			end = MIN(end, round_up(s->tables[i].guest_len, q->layer.granule_len));
 	return end;
 }
 
@@ -128,13 +128,13 @@ static int table_lacks(struct qcow2 *q, const struct qcow2_view_table *table, ui
 static int granule_lacks(struct qcow2 *q, uint64_t guest_off, bool begin, bool *any, bool *same,
 			 struct table_need *need)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	bool inside = guest_off & (q->layer.cluster_len - 1);
 
 	*any = false;
 	*same = true;
-	for (uint32_t i = 0; i < v->n_at; i++) {
-		struct qcow2_view_table *table = &v->at[i];
+	for (uint32_t i = 0; i < s->n_tables; i++) {
+		struct qcow2_view_table *table = &s->tables[i];
 		bool lacks;
 		int rc;
 
@@ -155,11 +155,11 @@ static int granule_lacks(struct qcow2 *q, uint64_t guest_off, bool begin, bool *
  * tables lack. */
 static bool lacks_all(const struct qcow2 *q, uint64_t guest_off)
 {
-	const struct qcow2_snapshots *v = q->snapshots;
+	const struct qcow2_snapshots *s = q->snapshots;
 
-	if (v->at[0].l2_off || !qcow2_view_sees(&v->at[0], guest_off))
+	if (s->tables[0].l2_off || !qcow2_view_sees(&s->tables[0], guest_off))
 		return false;
-	return q->l2_entry_len == 8 || v->n_at == 1;
+	return q->l2_entry_len == 8 || s->n_tables == 1;
 }
 
 int qcow2_map_backed(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
@@ -173,7 +173,7 @@ int qcow2_map_backed(struct layer *layer, uint64_t guest_off, uint64_t len, stru
 	if (!q->snapshots)
 		return qcow2_map(layer, guest_off, len, out, need);
 	*out = (struct extent){ .kind = EXTENT_UNALLOCATED, .guest_off = guest_off };
-	rc = qcow2_snapshots_at(q, l1_idx, need);
+	rc = qcow2_snapshots_find_tables(q, l1_idx, need);
 	if (rc)
 		return rc;
 	end = MIN(guest_off + len, (l1_idx + 1) * qcow2_l2_span(q));

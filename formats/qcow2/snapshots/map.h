@@ -12,11 +12,12 @@ struct qcow2_entry;
 struct qcow2_view_table;
 struct table_need;
 
-/* The tables at this L1 index are in snapshots->at. 0, TABLE_NEED or -errno. */
-int qcow2_snapshots_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need);
+/* Puts the L2 tables at this L1 index into snapshots->tables. 0, TABLE_NEED or -errno. */
+int qcow2_snapshots_find_tables(struct qcow2 *q, uint64_t l1_idx, struct table_need *need);
 /* Where what holds at guest_off may stop holding: the next end of a disk, or `end`. */
 uint64_t qcow2_snapshots_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
-/* The entry of a table of snapshots->at for the granule at guest_off. 0, TABLE_NEED or -errno. */
+/* Reads the entry for the granule at guest_off in one of snapshots->tables. 0, TABLE_NEED or
+ * -errno. */
 int qcow2_view_entry(struct qcow2 *q, const struct qcow2_view_table *table, uint64_t guest_off,
 		     struct qcow2_entry *entry, struct table_need *need);
 /* layer_fill_ops.map_backed */

@@ -116,13 +116,13 @@ static int load_snapshot(struct qcow2 *q, struct qcow2_view *view, uint64_t *at,
 
 static int load_snapshots(struct qcow2 *q, const char *name, struct err *err)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	uint64_t at = q->hdr.snapshots_off, l1_len = 0;
 
 	for (uint32_t i = 0; i < q->hdr.n_snapshots; i++) {
-		int rc = load_snapshot(q, &v->snapshots[i], &at, &l1_len);
+		int rc = load_snapshot(q, &s->snapshots[i], &at, &l1_len);
 
-		v->n_snapshots = i + 1;
+		s->n_snapshots = i + 1;
 		if (rc == -EUCLEAN)
 			return err_set(err, -EUCLEAN,
 				       "%s: internal snapshot %u: its entry or its L1 table is "
@@ -167,15 +167,15 @@ static size_t note_places(struct place *places, size_t n, const uint8_t *l1, uin
 
 static int check_places(struct qcow2 *q, const char *name, struct err *err)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	autofree uint8_t *active = malloc(q->hdr.l1_size * UINT64_C(8) + 1);
 	autofree struct place *places = NULL;
 	uint64_t n_max = q->hdr.l1_size;
 	size_t n;
 	int rc;
 
-	for (uint32_t i = 0; i < v->n_snapshots; i++)
-		n_max += v->snapshots[i].n_l1;
+	for (uint32_t i = 0; i < s->n_snapshots; i++)
+		n_max += s->snapshots[i].n_l1;
 	places = malloc((n_max + 1) * sizeof(*places));
 	if (!active || !places)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
@@ -184,8 +184,8 @@ static int check_places(struct qcow2 *q, const char *name, struct err *err)
 		return err_errno(err, rc, "%s: cannot read the L1 table at offset %#" PRIx64, name,
 				 q->hdr.l1_off);
 	n = note_places(places, 0, active, q->hdr.l1_size);
-	for (uint32_t i = 0; i < v->n_snapshots; i++)
-		n = note_places(places, n, v->snapshots[i].l1, v->snapshots[i].n_l1);
+	for (uint32_t i = 0; i < s->n_snapshots; i++)
+		n = note_places(places, n, s->snapshots[i].l1, s->snapshots[i].n_l1);
 	qsort(places, n, sizeof(*places), by_offset);
 	for (size_t i = 1; i < n; i++)
 		if (places[i].l2_off == places[i - 1].l2_off &&
@@ -225,7 +225,7 @@ static int choose_slices(struct qcow2 *q, const char *name, struct err *err)
 
 int qcow2_snapshots_load(struct qcow2 *q, const char *name, struct err *err)
 {
-	struct qcow2_snapshots *v;
+	struct qcow2_snapshots *s;
 	uint64_t n = UINT64_C(1) + q->hdr.n_snapshots;
 	int rc;
 
@@ -235,40 +235,40 @@ int qcow2_snapshots_load(struct qcow2 *q, const char *name, struct err *err)
 	q->layer.backed_len = q->layer.guest_len;
 	if (!q->hdr.n_snapshots && q->l2_entry_len == 8)
 		return 0;
-	v = q->snapshots = calloc(1, sizeof(*v));
-	if (!v)
+	s = q->snapshots = calloc(1, sizeof(*s));
+	if (!s)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
 	q->layer.has_copies = true;
-	v->at_l1_idx = UINT64_MAX;
-	v->snapshots = calloc(n, sizeof(*v->snapshots));
-	v->at = calloc(n, sizeof(*v->at));
-	v->copy_host_off = calloc(n, sizeof(*v->copy_host_off));
-	v->copy_weight = calloc(n, sizeof(*v->copy_weight));
-	if (!v->snapshots || !v->at || !v->copy_host_off || !v->copy_weight)
+	s->tables_l1_idx = UINT64_MAX;
+	s->snapshots = calloc(n, sizeof(*s->snapshots));
+	s->tables = calloc(n, sizeof(*s->tables));
+	s->copy_host_off = calloc(n, sizeof(*s->copy_host_off));
+	s->copy_weight = calloc(n, sizeof(*s->copy_weight));
+	if (!s->snapshots || !s->tables || !s->copy_host_off || !s->copy_weight)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
 	rc = choose_slices(q, name, err);
 	if (!rc)
 		rc = load_snapshots(q, name, err);
 	if (!rc)
 		rc = check_places(q, name, err);
-	for (uint32_t i = 0; !rc && i < v->n_snapshots; i++)
-		q->layer.backed_len = MAX(q->layer.backed_len, v->snapshots[i].guest_len);
+	for (uint32_t i = 0; !rc && i < s->n_snapshots; i++)
+		q->layer.backed_len = MAX(q->layer.backed_len, s->snapshots[i].guest_len);
 	return rc;
 }
 
 void qcow2_snapshots_free(struct qcow2 *q)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 
-	if (!v)
+	if (!s)
 		return;
-	for (uint32_t i = 0; i < v->n_snapshots; i++)
-		free(v->snapshots[i].l1);
-	free(v->snapshots);
-	free(v->at);
-	free(v->copy_host_off);
-	free(v->copy_weight);
-	free(v);
+	for (uint32_t i = 0; i < s->n_snapshots; i++)
+		free(s->snapshots[i].l1);
+	free(s->snapshots);
+	free(s->tables);
+	free(s->copy_host_off);
+	free(s->copy_weight);
+	free(s);
 	q->snapshots = NULL;
 }
 
@@ -276,7 +276,7 @@ void qcow2_snapshots_left(struct qcow2 *q)
 {
 	if (!q->snapshots)
 		return;
-	q->snapshots->at_l1_idx = UINT64_MAX;
+	q->snapshots->tables_l1_idx = UINT64_MAX;
 	q->snapshots->has_left = true;
 }
 
@@ -305,19 +305,19 @@ static void reread_free(struct reread *r)
 int qcow2_snapshots_reread_begin(struct layer *layer, bool commit_runs, void **state)
 {
 	const struct qcow2 *q = qcow2_of(layer);
-	const struct qcow2_snapshots *v = q->snapshots;
+	const struct qcow2_snapshots *s = q->snapshots;
 	struct reread *r;
 
 	*state = NULL;
-	if (!v)
+	if (!s)
 		return 0;
-	r = calloc(1, sizeof(*r) + v->n_snapshots * sizeof(r->list[0]));
+	r = calloc(1, sizeof(*r) + s->n_snapshots * sizeof(r->list[0]));
 	if (!r)
 		return -ENOMEM;
-	r->n = v->n_snapshots;
+	r->n = s->n_snapshots;
 	r->file_end = end_of_file(q);
 	for (uint32_t i = 0; i < r->n; i++) {
-		const struct qcow2_view *view = &v->snapshots[i];
+		const struct qcow2_view *view = &s->snapshots[i];
 
 		r->list[i].n_changes = view->n_changes;
 		r->list[i].is_wanted =
@@ -351,18 +351,18 @@ int qcow2_snapshots_reread(struct layer *layer, void *state, struct err *err)
 /* A commit may have come and gone meanwhile: what was changed since is newer than what was read. */
 void qcow2_snapshots_reread_end(struct layer *layer, void *state, bool take)
 {
-	struct qcow2_snapshots *v = qcow2_of(layer)->snapshots;
+	struct qcow2_snapshots *s = qcow2_of(layer)->snapshots;
 	struct reread *r = state;
 
 	for (uint32_t i = 0; r && take && i < r->n; i++) {
-		struct qcow2_view *view = &v->snapshots[i];
+		struct qcow2_view *view = &s->snapshots[i];
 		uint8_t *old = view->l1;
 
 		if (!r->list[i].l1 || view->n_changes != r->list[i].n_changes)
 			continue;
 		view->l1 = r->list[i].l1;
 		r->list[i].l1 = old;
-		v->at_l1_idx = UINT64_MAX;
+		s->tables_l1_idx = UINT64_MAX;
 	}
 	reread_free(r);
 }
@@ -370,11 +370,11 @@ void qcow2_snapshots_reread_end(struct layer *layer, void *state, bool take)
 /* Whole sectors around the changed entries. I2: STAGE_ROOT, like the active table's. */
 int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged)
 {
-	struct qcow2_snapshots *v = q->snapshots;
+	struct qcow2_snapshots *s = q->snapshots;
 	int rc = 0;
 
-	for (uint32_t i = 0; v && !rc && i < v->n_snapshots; i++) {
-		struct qcow2_view *view = &v->snapshots[i];
+	for (uint32_t i = 0; s && !rc && i < s->n_snapshots; i++) {
+		struct qcow2_view *view = &s->snapshots[i];
 		uint64_t lo = round_down(view->dirty_lo * UINT64_C(8), TABLE_SECTOR_LEN);
 		uint64_t hi = MIN(round_up(view->dirty_hi * UINT64_C(8), TABLE_SECTOR_LEN),
 				  view->n_l1 * UINT64_C(8));
@@ -386,7 +386,7 @@ int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged)
 				hi - lo);
 		view->dirty_lo = view->dirty_hi = 0;
 	}
-	if (v)
-		v->has_left = false;
+	if (s)
+		s->has_left = false;
 	return rc;
 }

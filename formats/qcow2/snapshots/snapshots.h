@@ -58,9 +58,9 @@ struct qcow2_snapshots {
 	struct qcow2_view *snapshots;
 	uint32_t n_snapshots;
 	/* The tables at one L1 index, by offset; room for n_snapshots + 1. */
-	struct qcow2_view_table *at;
-	uint32_t n_at;
-	uint64_t at_l1_idx; /* UINT64_MAX: none */
+	struct qcow2_view_table *tables;
+	uint32_t n_tables;
+	uint64_t tables_l1_idx; /* UINT64_MAX: none */
 	/* copies.c: existing space for each copy of the cluster looked at; 0: none */
 	uint64_t *copy_host_off;
 	uint64_t *copy_weight;

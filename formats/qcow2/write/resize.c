@@ -210,7 +210,7 @@ void qcow2_set_len(struct layer *layer, const struct table_move *move, uint64_t 
 		layer->backed_len = MAX(layer->backed_len, q->snapshots->snapshots[i].guest_len);
 	qcow2_forget_all_empty(q); /* there are bits for the disk as it was */
 	if (q->snapshots)
-		q->snapshots->at_l1_idx = UINT64_MAX;
+		q->snapshots->tables_l1_idx = UINT64_MAX;
 }
 
 void qcow2_record_len(struct layer *layer)
