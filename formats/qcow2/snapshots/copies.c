@@ -86,7 +86,7 @@ int qcow2_find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *ne
 		rc = read_entry(q, table, guest_off, &entry, &cluster_off, need);
 		if (!rc && entry.kind == EXTENT_UNALLOCATED)
 			table->copy = join_copy(q, cluster_off, table->weight);
-		if (table->copy >= 0 && s->has_left &&
+		if (table->copy >= 0 && s->has_departed &&
 		    qcow2_freed_is_fresh(q, table->l2_off >> q->cluster_bits))
 			s->departed_target = table->copy;
 	}

@@ -169,7 +169,7 @@ static uint64_t new_weight(const struct qcow2_snapshots *s, unsigned copy)
 	return s->copy_weight[copy] + (s->departed_target == (int)copy);
 }
 
-static void drop_left(struct qcow2 *q, const struct mapping *map, uint64_t host_off)
+static void drop_departed(struct qcow2 *q, const struct mapping *map, uint64_t host_off)
 {
 	uint64_t len = map->comp_len ? map->comp_len : 1;
 
@@ -258,7 +258,7 @@ static void set_copy(struct qcow2 *q, const struct mapping *map, uint64_t at, ui
 		qcow2_comp_ref_raise(q, map, new_weight(s, map->copy));
 	else
 		qcow2_ref_set(q, host_off >> q->cluster_bits, 1, new_weight(s, map->copy));
-	drop_left(q, map, map->comp_len ? map->host_off : host_off);
+	drop_departed(q, map, map->comp_len ? map->host_off : host_off);
 }
 
 static int prepare_copies(struct qcow2 *q, const struct mapping *maps, size_t n_maps,

@@ -272,12 +272,12 @@ void qcow2_snapshots_free(struct qcow2 *q)
 	q->snapshots = NULL;
 }
 
-void qcow2_snapshots_left(struct qcow2 *q)
+void qcow2_snapshots_note_departed(struct qcow2 *q)
 {
 	if (!q->snapshots)
 		return;
 	q->snapshots->tables_l1_idx = UINT64_MAX;
-	q->snapshots->has_left = true;
+	q->snapshots->has_departed = true;
 }
 
 /* One table to be read again. */
@@ -387,6 +387,6 @@ int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged)
 		view->dirty_lo = view->dirty_hi = 0;
 	}
 	if (s)
-		s->has_left = false;
+		s->has_departed = false;
 	return rc;
 }

@@ -31,7 +31,7 @@ int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged);
 
 /* The guest's disk has left a table that others read: what is known of the tables at one place is
  * out of date. */
-void qcow2_snapshots_left(struct qcow2 *q);
+void qcow2_snapshots_note_departed(struct qcow2 *q);
 
 /* A snapshot's disk. Its L1 table is resident, bytes as on disk. */
 struct qcow2_view {
@@ -69,8 +69,8 @@ struct qcow2_snapshots {
 	 * began; -1: none. On disk it reads through that table still, so the copy counts it, too,
 	 * for now. */
 	int departed_target;
-	bool has_left;   /* there are such tables */
-	bool has_no_len; /* one records no size of its disk */
+	bool has_departed; /* there are such tables */
+	bool has_no_len;   /* one records no size of its disk */
 };
 
 /* The longest disk that reads through this table reaches guest_off. */

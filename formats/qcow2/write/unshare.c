@@ -99,6 +99,6 @@ int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct unshare *state
 	table_mark_dirty(layer->cache, l1, byte, 8, STAGE_ROOT);
 	if (old_off)
 		qcow2_freed_add(q, old_off >> q->cluster_bits, 1, false);
-	qcow2_snapshots_left(q);
+	qcow2_snapshots_note_departed(q);
 	return 0;
 }
