@@ -45,23 +45,23 @@ static void note_freed(struct lowering *l, uint64_t idx)
 		l->freed[l->n_freed++] = (struct freed_range){ idx, 1 };
 }
 
-static void lower_run(struct qcow2_check *c, const struct ref_run *run)
+static void lower_range(struct qcow2_check *c, const struct ref_range *range)
 {
 	uint64_t file_end = div_round_up(c->file->len, qcow2_cluster_len(c->q));
 	unsigned order = c->q->hdr.refcount_order;
 	bool changed = false;
 
-	if (!run->bytes || c->write_error)
+	if (!range->bytes || c->write_error)
 		return;
-	for (uint64_t i = 0; i < run->n; i++) {
-		uint64_t idx = run->first + i, stored, count = 0;
+	for (uint64_t i = 0; i < range->n; i++) {
+		uint64_t idx = range->first + i, stored, count = 0;
 
-		stored = qcow2_refcount_get(run->bytes, run->idx + i, order);
+		stored = qcow2_refcount_get(range->bytes, range->idx + i, order);
 		if (check_window_has(&c->target, idx))
 			count = c->target.counts[idx - c->target.first] & CHECK_COUNT_MAX;
 		if (stored <= count || count == CHECK_COUNT_MAX || idx >= file_end)
 			continue;
-		qcow2_refcount_put(run->bytes, run->idx + i, order, count);
+		qcow2_refcount_put(range->bytes, range->idx + i, order, count);
 		changed = true;
 		if (!count)
 			note_freed(c->opaque, idx);
@@ -69,19 +69,20 @@ static void lower_run(struct qcow2_check *c, const struct ref_run *run)
 	if (!changed)
 		return;
 	c->written = true;
-	c->write_error = file_write(c->file, run->bytes, run->piece_len, run->piece_off);
+	c->write_error = file_write(c->file, range->bytes, range->piece_len, range->piece_off);
 }
 
 static int lower_window(struct qcow2_check *c)
 {
-	int rc = check_each_refcount(c, c->target.first, c->target.first + c->target.n, lower_run);
+	int rc =
+		check_each_refcount(c, c->target.first, c->target.first + c->target.n, lower_range);
 
 	return rc ? rc : c->write_error;
 }
 
 static int lower_beyond(struct qcow2_check *c, uint64_t first)
 {
-	int rc = check_each_refcount(c, first, c->n_host, lower_run);
+	int rc = check_each_refcount(c, first, c->n_host, lower_range);
 
 	return rc ? rc : c->write_error;
 }

@@ -22,7 +22,7 @@
 #include "io/blocking.h"
 
 /* Clusters looked at before others may be let in. */
-#define MAX_RUN 65536
+#define MAX_RANGE 65536
 
 static void count_one(uint32_t *counter, uint32_t use, uint32_t weight)
 {
@@ -74,7 +74,7 @@ static int each_in_block(struct qcow2_check *c, uint64_t off, uint64_t at, uint6
 
 	while (at < end) {
 		uint64_t in_block = at % per_block, piece = round_down(in_block, per_piece);
-		struct ref_run run = {
+		struct ref_range range = {
 			.first = at,
 			.n = MIN(end - at, piece + per_piece - in_block),
 			.bytes = c->ref_piece,
@@ -82,18 +82,18 @@ static int each_in_block(struct qcow2_check *c, uint64_t off, uint64_t at, uint6
 			.piece_off = off + (piece << order) / 8,
 			.piece_len = (per_piece << order) / 8,
 		};
-		int rc = check_read(c, "a refcount block", c->ref_piece, run.piece_len,
-				    run.piece_off);
+		int rc = check_read(c, "a refcount block", c->ref_piece, range.piece_len,
+				    range.piece_off);
 
 		if (rc)
 			return rc;
-		each(c, &run);
-		at += run.n;
+		each(c, &range);
+		at += range.n;
 	}
 	return 0;
 }
 
-/* The same for any clusters; those without a block come in one run for each missing block. */
+/* The same for any clusters; those without a block come in one range for each missing block. */
 int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_ref_fn each)
 {
 	uint64_t per_block = c->q->refs_per_block, off = 0;
@@ -102,7 +102,7 @@ int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_
 
 	while (!rc && at < end) {
 		uint64_t block = at / per_block;
-		struct ref_run none = { .first = at, .n = end - at };
+		struct ref_range none = { .first = at, .n = end - at };
 
 		blocking_pause();
 		if (block < n_blocks) {
@@ -112,7 +112,7 @@ int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_
 		if (!rc && block < n_blocks && off) {
 			rc = each_in_block(c, off, at, at + none.n, each);
 		} else if (!rc) {
-			none.n = MIN(none.n, (uint64_t)MAX_RUN);
+			none.n = MIN(none.n, (uint64_t)MAX_RANGE);
 			each(c, &none);
 		}
 		at += none.n;
@@ -120,14 +120,14 @@ int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_
 	return rc;
 }
 
-static void mark_ones(struct qcow2_check *c, const struct ref_run *run)
+static void mark_ones(struct qcow2_check *c, const struct ref_range *range)
 {
-	uint64_t at = run->first - c->target.first;
+	uint64_t at = range->first - c->target.first;
 
-	if (!run->bytes)
+	if (!range->bytes)
 		return;
-	for (uint64_t i = 0; i < run->n; i++, at++)
-		if (qcow2_refcount_get(run->bytes, run->idx + i, c->q->hdr.refcount_order) == 1)
+	for (uint64_t i = 0; i < range->n; i++, at++)
+		if (qcow2_refcount_get(range->bytes, range->idx + i, c->q->hdr.refcount_order) == 1)
 			c->refcount_is_one[at / 8] |= 1u << (at % 8);
 }
 
@@ -165,7 +165,7 @@ static void judge_overlap(struct qcow2_check *c, uint64_t host_off, uint32_t cou
 void check_overlaps(struct qcow2_check *c)
 {
 	for (uint64_t i = 0; i < c->target.n; i++) {
-		if (i % MAX_RUN == 0)
+		if (i % MAX_RANGE == 0)
 			blocking_pause();
 		if (c->target.counts[i])
 			judge_overlap(c, (c->target.first + i) << c->q->cluster_bits,
@@ -201,15 +201,15 @@ static void compare_one(struct qcow2_check *c, uint64_t idx, uint64_t stored, ui
 			   host_off, stored, count);
 }
 
-static void compare_run(struct qcow2_check *c, const struct ref_run *run)
+static void compare_range(struct qcow2_check *c, const struct ref_range *range)
 {
-	const uint32_t *counters = c->target.counts + (run->first - c->target.first);
+	const uint32_t *counters = c->target.counts + (range->first - c->target.first);
 
-	for (uint64_t i = 0; i < run->n; i++) {
-		uint64_t idx = run->first + i, stored = 0;
+	for (uint64_t i = 0; i < range->n; i++) {
+		uint64_t idx = range->first + i, stored = 0;
 
-		if (run->bytes)
-			stored = qcow2_refcount_get(run->bytes, run->idx + i,
+		if (range->bytes)
+			stored = qcow2_refcount_get(range->bytes, range->idx + i,
 						    c->q->hdr.refcount_order);
 		if ((idx << c->q->cluster_bits) >= c->file->len && !counters[i])
 			continue;
@@ -219,23 +219,24 @@ static void compare_run(struct qcow2_check *c, const struct ref_run *run)
 
 int check_compare_refcounts(struct qcow2_check *c)
 {
-	return check_each_refcount(c, c->target.first, c->target.first + c->target.n, compare_run);
+	return check_each_refcount(c, c->target.first, c->target.first + c->target.n,
+				   compare_range);
 }
 
-static void unreferenced_run(struct qcow2_check *c, const struct ref_run *run)
+static void unreferenced_range(struct qcow2_check *c, const struct ref_range *range)
 {
-	if (!run->bytes)
+	if (!range->bytes)
 		return;
-	for (uint64_t i = 0; i < run->n; i++) {
+	for (uint64_t i = 0; i < range->n; i++) {
 		uint64_t stored =
-			qcow2_refcount_get(run->bytes, run->idx + i, c->q->hdr.refcount_order);
+			qcow2_refcount_get(range->bytes, range->idx + i, c->q->hdr.refcount_order);
 
-		if (stored && (run->first + i) << c->q->cluster_bits < c->file->len)
-			compare_one(c, run->first + i, stored, 0);
+		if (stored && (range->first + i) << c->q->cluster_bits < c->file->len)
+			compare_one(c, range->first + i, stored, 0);
 	}
 }
 
 int check_unreferenced(struct qcow2_check *c, uint64_t first)
 {
-	return check_each_refcount(c, first, c->n_host, unreferenced_run);
+	return check_each_refcount(c, first, c->n_host, unreferenced_range);
 }

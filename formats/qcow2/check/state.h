@@ -83,7 +83,7 @@ static inline bool check_wants_text(const struct qcow2_check *c)
 
 /* Refcounts of n clusters from `first` on, entry `idx` of `bytes` being the first one; bytes NULL:
  * they are all 0. The bytes are a piece of a block, from host byte piece_off on. */
-struct ref_run {
+struct ref_range {
 	uint64_t first, n;
 	uint8_t *bytes;
 	uint64_t idx;
@@ -91,7 +91,7 @@ struct ref_run {
 	uint32_t piece_len;
 };
 
-typedef void (*check_ref_fn)(struct qcow2_check *c, const struct ref_run *run);
+typedef void (*check_ref_fn)(struct qcow2_check *c, const struct ref_range *range);
 
 /* The stored refcount of this cluster of the target window is exactly one. */
 static inline bool check_refcount_is_one(const struct qcow2_check *c, uint64_t idx)
