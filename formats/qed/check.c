@@ -49,7 +49,7 @@ struct walk {
 	uint64_t lo, hi;      /* the window, in clusters */
 	uint64_t window_max;  /* clusters */
 	uint64_t next_lo;     /* lowest cluster >= hi referred to; UINT64_MAX: none */
-	uint64_t run;         /* first cluster of the unreferenced run that reaches up to lo */
+	uint64_t unused_from; /* first cluster of the unreferenced run that reaches up to lo */
 	bool with_data;       /* read L2 tables too */
 	bool first;           /* findings about entries themselves are told in one pass only */
 	bool overlap;         /* of tables */
@@ -210,13 +210,13 @@ static void count_leaks(struct walk *w)
 		}
 		if (!is_seen(w, i))
 			continue;
-		if (i > w->run) {
-			w->result->n_leaks += i - w->run;
+		if (i > w->unused_from) {
+			w->result->n_leaks += i - w->unused_from;
 			report(w, true,
 			       "%" PRIu64 " clusters at host offset %#" PRIx64 " are not in use",
-			       i - w->run, w->run << w->q->cluster_bits);
+			       i - w->unused_from, w->unused_from << w->q->cluster_bits);
 		}
-		w->run = i + 1;
+		w->unused_from = i + 1;
 	}
 }
 
@@ -243,7 +243,7 @@ static void walk_window(struct walk *w)
 static void walk_file(struct walk *w, bool with_data)
 {
 	w->with_data = with_data;
-	w->run = 0;
+	w->unused_from = 0;
 	w->lo = 0;
 	for (unsigned n = 0; w->lo < w->n_clusters; n++, w->lo = w->next_lo) {
 		if (n == CHECK_MAX_PASSES) {
@@ -268,12 +268,12 @@ static void finish(struct walk *w)
 	w->result->image_end_off = w->end_cluster << q->cluster_bits;
 	/* A device is as long as it is; what lies behind the image is not the image's. */
 	if (w->with_data && !w->result->n_check_errors && !q->layer.file->is_block &&
-	    w->n_clusters > w->run) {
-		w->result->n_leaks += w->n_clusters - w->run;
+	    w->n_clusters > w->unused_from) {
+		w->result->n_leaks += w->n_clusters - w->unused_from;
 		report(w, true,
 		       "%" PRIu64 " clusters at the end, from host offset %#" PRIx64
 		       " on, are not in use",
-		       w->n_clusters - w->run, w->run << q->cluster_bits);
+		       w->n_clusters - w->unused_from, w->unused_from << q->cluster_bits);
 	}
 	if (w->overlap)
 		report(w, false, "the data clusters were not checked: tables overlap");

@@ -133,8 +133,8 @@ static int qed_map_empty_l1(struct qed *q, uint64_t len, struct extent *out,
 }
 
 /* Lengthens *out by the entries behind `byte` that go on with it, up to the slice's end. */
-static void qed_extend_run(const struct qed *q, const struct table *l2, uint32_t byte, uint64_t len,
-			   struct extent *out)
+static void qed_extend_extent(const struct qed *q, const struct table *l2, uint32_t byte,
+			      uint64_t len, struct extent *out)
 {
 	uint64_t entry = le64(l2->bytes + byte);
 
@@ -175,7 +175,7 @@ int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent
 	if (out->has_host)
 		out->host_off = le64(l2->bytes + byte) + in_cluster;
 	out->len = layer->cluster_len - in_cluster;
-	qed_extend_run(q, l2, byte, len, out);
+	qed_extend_extent(q, l2, byte, len, out);
 	return 0;
 }
 

@@ -81,8 +81,8 @@ static uint32_t extend_alike(const struct qcow2 *q, const struct table *l2, uint
 
 /* Lengthens *out, whose last granule is `sub` of the entry at `byte`, by those that go on with
  * it. */
-static void qcow2_extend_run(const struct qcow2 *q, const struct table *l2, uint32_t byte,
-			     unsigned sub, uint64_t limit, struct extent *out)
+static void qcow2_extend_extent(const struct qcow2 *q, const struct table *l2, uint32_t byte,
+				unsigned sub, uint64_t limit, struct extent *out)
 {
 	unsigned n_subs = q->layer.cluster_len / q->layer.granule_len;
 
@@ -136,7 +136,7 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	rc = qcow2_entry_read(q, l2->bytes + byte, sub, &first);
 	if (rc)
 		return rc;
-	/* Then all that qcow2_extend_run() adds lies where it must, too. */
+	/* Then all that qcow2_extend_extent() adds lies where it must, too. */
 	if (qcow2_is_external(q) && first.kind == EXTENT_DATA &&
 	    first.host_off != guest_off - in_granule)
 		return -EUCLEAN;
@@ -152,7 +152,7 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	if (out->has_host)
 		out->host_off += in_granule;
 	out->len = MIN(len, layer->granule_len - in_granule);
-	qcow2_extend_run(q, l2, byte, sub, len, out);
+	qcow2_extend_extent(q, l2, byte, sub, len, out);
 	if (out->kind == EXTENT_UNALLOCATED && out->len == qcow2_l2_slice_span(q) && !byte &&
 	    !in_cluster)
 		qcow2_note_empty(q, guest_off, out->len);
