@@ -198,7 +198,7 @@ void uring_queue_enter(struct io *io)
 	}
 }
 
-bool uring_queue_waiting(struct io *io)
+bool uring_queue_feed(struct io *io)
 {
 	struct uring *u = (struct uring *)io;
 

@@ -7,7 +7,7 @@
 
 /* Puts waiting requests where the kernel looks for them, as far as it may hold. True: it is to be
  * told, by uring_queue_enter(). */
-bool uring_queue_waiting(struct io *io);
+bool uring_queue_feed(struct io *io);
 void uring_queue_enter(struct io *io);
 /* Both. */
 void uring_queue_kick(struct io *io);
