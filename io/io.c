@@ -141,8 +141,8 @@ int io_fd(const struct io *io)
 
 void io_set_notify(struct io *io, bool on)
 {
-	if (io->ops->tell)
-		io->ops->tell(io, on);
+	if (io->ops->set_notify)
+		io->ops->set_notify(io, on);
 	if (on && has_arrived(io))
 		wake_signal(io_fd(io));
 }

@@ -44,7 +44,7 @@ struct io_ops {
 	/* Whether a thread is going to wait for the descriptor. Off, it need not tell of anything,
 	 * and reap() leaves it alone; switched on again it is readable where reap() would return
 	 * something. On at first. NULL: it always tells. */
-	void (*tell)(struct io *io, bool on);
+	void (*set_notify)(struct io *io, bool on);
 	/* After feed(), while told that no thread waits for fd(): hands over what was fed and
 	 * sleeps until something has completed, fd (which watches fd() and what else the caller
 	 * waits for) is readable, or timeout_ms are over (-1: never). May end for nothing. 0 or

@@ -18,7 +18,7 @@ void ended_add(struct ended *e, struct io_req *req)
 		wake_signal(e->wake_fd);
 }
 
-void ended_tell(struct ended *e, bool on)
+void ended_set_notify(struct ended *e, bool on)
 {
 	pthread_mutex_lock(e->lock);
 	if (on && e->quiet && e->list.first)

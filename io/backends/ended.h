@@ -24,7 +24,7 @@ void ended_init(struct ended *ended, pthread_mutex_t *lock, int wake_fd);
 /* The caller holds the lock. */
 void ended_add(struct ended *ended, struct io_req *req);
 /* Whether the owner is told. Switched on again, it is, of what has ended meanwhile. On at first. */
-void ended_tell(struct ended *ended, bool on);
+void ended_set_notify(struct ended *ended, bool on);
 /* At most max of them; returns how many. */
 unsigned ended_take(struct ended *ended, struct io_req **out, unsigned max);
 

@@ -102,9 +102,9 @@ static unsigned reap_workers(struct io *io, struct io_req **out, unsigned max)
 	return n;
 }
 
-static void tell_workers(struct io *io, bool on)
+static void set_pool_notify(struct io *io, bool on)
 {
-	workers_tell(((struct threads *)io)->workers, on);
+	workers_set_notify(((struct threads *)io)->workers, on);
 }
 
 /* Nothing to register with; the hints end here. */
@@ -135,7 +135,7 @@ static const struct io_ops threads_ops = {
 	.kick = hand_over,
 	.reap = reap_workers,
 	.fd = wake_fd_of,
-	.tell = tell_workers,
+	.set_notify = set_pool_notify,
 	.use_memory = ignore_memory,
 	.add_file = ignore_file,
 	.forget_file = ignore_file,

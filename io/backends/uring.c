@@ -129,13 +129,13 @@ static bool has_done(const struct io *io)
 }
 
 /* Whether those tell of what they end. */
-static void tell_of_threads(struct uring *u, bool on)
+static void set_threads_notify(struct uring *u, bool on)
 {
-	workers_tell(u->workers, on);
+	workers_set_notify(u->workers, on);
 	if (u->lanes.pool)
-		workers_tell(u->lanes.pool, on);
+		workers_set_notify(u->lanes.pool, on);
 	if (u->writer)
-		writer_tell(u->writer, on);
+		writer_set_notify(u->writer, on);
 }
 
 /* The eventfd is told of completions only while a thread sleeps: telling it, and reading it, cost
@@ -149,7 +149,7 @@ static void set_notify(struct io *io, bool on)
 		return;
 	u->quiet = !on;
 	io_uring_cq_eventfd_toggle(&u->ring, on);
-	tell_of_threads(u, on);
+	set_threads_notify(u, on);
 	if (!on) {
 		wake_drain(u->wake_fd);
 		return;
@@ -179,13 +179,13 @@ static int wait_in_ring(struct io *io, int fd, int timeout_ms)
 	if (!u->watches) /* no room: it may not sleep */
 		timeout_ms = 0;
 	if (u->quiet) /* their ends come by that descriptor, too */
-		tell_of_threads(u, true);
+		set_threads_notify(u, true);
 	ts = (struct __kernel_timespec){ .tv_sec = timeout_ms / 1000,
 					 .tv_nsec = timeout_ms % 1000 * 1000000 };
 	rc = timeout_ms < 0 ? io_uring_submit_and_wait(&u->ring, 1)
 			    : io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
 	if (u->quiet)
-		tell_of_threads(u, false);
+		set_threads_notify(u, false);
 	if (rc == -EINTR)
 		return rc;
 	if (rc < 0 && rc != -ETIME && io_uring_sq_ready(&u->ring))
@@ -233,7 +233,7 @@ static const struct io_ops uring_ops = {
 	.enter = uring_queue_enter,
 	.reap = reap_done,
 	.fd = get_wake_fd,
-	.tell = set_notify,
+	.set_notify = set_notify,
 	.wait = wait_in_ring,
 	.has_done = has_done,
 	.use_memory = uring_tables_use_memory,

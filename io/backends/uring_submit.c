@@ -32,7 +32,7 @@ static bool claim_for_writer(struct uring *u, const struct io_req *req)
 	if (!u->writer && !u->no_writer) {
 		u->no_writer = writer_open(u->wake_fd, &u->writer);
 		if (u->writer)
-			writer_tell(u->writer, !u->quiet);
+			writer_set_notify(u->writer, !u->quiet);
 	}
 	return u->writer;
 }
@@ -53,7 +53,7 @@ static bool start_lanes(struct uring *u)
 		return u->lanes.pool;
 	u->lanes.is_refused = workers_new(WORKERS_MAX, u->wake_fd, io_req_run_here, &u->lanes.pool);
 	if (u->lanes.pool)
-		workers_tell(u->lanes.pool, !u->quiet);
+		workers_set_notify(u->lanes.pool, !u->quiet);
 	return u->lanes.pool;
 }
 

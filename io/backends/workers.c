@@ -170,9 +170,9 @@ void workers_put(struct workers *w, struct req_list *list)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void workers_tell(struct workers *w, bool on)
+void workers_set_notify(struct workers *w, bool on)
 {
-	ended_tell(&w->ended, on);
+	ended_set_notify(&w->ended, on);
 }
 
 unsigned workers_take(struct workers *w, struct io_req **out, unsigned max)

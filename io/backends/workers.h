@@ -30,7 +30,7 @@ int workers_wake_fd(const struct workers *workers);
 void workers_put(struct workers *workers, struct req_list *list);
 /* Whether the eventfd is told. Switched on again, it is, of what has finished meanwhile. On at
  * first. */
-void workers_tell(struct workers *workers, bool on);
+void workers_set_notify(struct workers *workers, bool on);
 unsigned workers_take(struct workers *workers, struct io_req **out, unsigned max);
 /* Nothing may be queued or running. */
 void workers_free(struct workers *workers);

@@ -109,9 +109,9 @@ void writer_put(struct writer *w, struct req_list *list)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void writer_tell(struct writer *w, bool on)
+void writer_set_notify(struct writer *w, bool on)
 {
-	ended_tell(&w->ended, on);
+	ended_set_notify(&w->ended, on);
 }
 
 unsigned writer_take(struct writer *w, struct io_req **out, unsigned max)

@@ -17,7 +17,7 @@ int writer_open(int wake_fd, struct writer **out);
 void writer_put(struct writer *writer, struct req_list *list);
 /* Switches the signals of wake_fd on or off; they are on at first. Switched on, the writer signals
  * at once if requests have finished meanwhile. */
-void writer_tell(struct writer *writer, bool on);
+void writer_set_notify(struct writer *writer, bool on);
 unsigned writer_take(struct writer *writer, struct io_req **out, unsigned max);
 /* Nothing may be queued or running. NULL: there is none. */
 void writer_close(struct writer *writer);
