@@ -59,7 +59,7 @@ int two_level_publish(struct layer *layer, const struct two_level_change *change
 	int rc = prepare_all(layer, change, maps, n_maps, need);
 
 	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = change->link(layer, maps[i].guest_off, maps[i].len, need);
+		rc = change->alloc_tables(layer, maps[i].guest_off, maps[i].len, need);
 	/* The slices of new tables are asked for now, and those that linking may have pushed out of
 	 * the cache. */
 	if (!rc)

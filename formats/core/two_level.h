@@ -39,7 +39,8 @@ struct two_level_change {
 	int (*prepare)(struct layer *layer, const struct mapping *map, struct table_need *need);
 	/* Gives [guest_off, guest_off + len) the L2 tables that it lacks, empty: no reader can
 	 * tell. 0, TABLE_NEED or -errno. */
-	int (*link)(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
+	int (*alloc_tables)(struct layer *layer, uint64_t guest_off, uint64_t len,
+			    struct table_need *need);
 	/* Changes the entries, behind a prepare() that returned 0: it cannot fail. */
 	void (*set)(struct layer *layer, const struct mapping *map);
 };

@@ -136,7 +136,7 @@ int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps
 {
 	static const struct two_level_change change = {
 		.prepare = qcow2_publish_prepare,
-		.link = qcow2_alloc_tables,
+		.alloc_tables = qcow2_alloc_tables,
 		.set = qcow2_set_entries,
 	};
 	struct qcow2 *q = qcow2_of(layer);
