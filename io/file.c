@@ -141,10 +141,10 @@ void file_close(struct file *file)
 	blocking_end();
 }
 
-void file_expect(struct file *file, bool scattered)
+void file_advise_reads(struct file *file, bool scattered)
 {
-	if (file->ops->expect)
-		file->ops->expect(file, scattered);
+	if (file->ops->advise_reads)
+		file->ops->advise_reads(file, scattered);
 }
 
 void file_uncache(struct file *file)

@@ -67,7 +67,7 @@ struct file_ops {
 	/* Drops what the page cache holds of it and is durable. May be NULL. */
 	void (*uncache)(struct file *file);
 	/* Whether reads will go on where the last one ended (the usual). A hint; may be NULL. */
-	void (*expect)(struct file *file, bool scattered);
+	void (*advise_reads)(struct file *file, bool scattered);
 	/* file_look(); a touch is no change, where it can be told from one: mtime_ns is its time
 	 * then. Files of which nothing can be said: NULL. */
 	enum file_state (*look)(struct file *file);
@@ -181,7 +181,7 @@ int file_lengthen(struct file *file, uint64_t len);
 /* A hint; in such steps, too. */
 void file_discard(struct file *file, uint64_t off, uint64_t len);
 /* Scattered reads: the kernel reads nothing ahead. A hint. */
-void file_expect(struct file *file, bool scattered);
+void file_advise_reads(struct file *file, bool scattered);
 /* What is read next comes from the device, as far as the file system obeys. May wait. */
 void file_uncache(struct file *file);
 /* NULL is allowed. */

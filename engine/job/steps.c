@@ -70,7 +70,7 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	commit_release(disk);
 	if (disk->commits.waiters.first)
 		commit_retry(disk); /* requests have waited for the job to try again */
-	file_expect(disk_overlay(disk)->file, false);
+	file_advise_reads(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
 	job_publish_end(disk, status, engine_now_ns());
 	end_control(disk);
@@ -207,7 +207,7 @@ void job_step_committing(struct bpull_disk *disk)
 	table_cache_drop_clean(disk->engine->cache, overlay->file);
 	disk->job.step = JOB_PROVING;
 	/* Tables lie between the data, which is not wanted. */
-	file_expect(overlay->file, true);
+	file_advise_reads(overlay->file, true);
 	cursor_start(disk);
 }
 
