@@ -108,7 +108,7 @@ struct file {
 	bool trust_holes; /* what status() calls a hole is not read; false: all of it is */
 	bool holes_known; /* its file system is known to tell the truth about holes */
 	/* It claims holes, which FILE_HOLES_AUTO does not believe: trust would save reads. */
-	bool holes_spared;
+	bool holes_claimed;
 	/* Bytes that offset, length and memory are multiples of, or a worker does it; 1: any. */
 	uint32_t io_align;
 	uint64_t dev, ino; /* identity */

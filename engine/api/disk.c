@@ -111,7 +111,7 @@ static void hint_holes(struct bpull_disk *disk)
 		const struct layer *layer = disk->chain->layers[i];
 		struct shown shown;
 
-		if (layer_format(layer) != IMAGE_RAW || !layer->file->holes_spared)
+		if (layer_format(layer) != IMAGE_RAW || !layer->file->holes_claimed)
 			continue;
 		if (asprintf(&disk->told.hint,
 			     "%s: its file system is not known to tell the truth about holes, so "

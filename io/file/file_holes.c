@@ -8,7 +8,7 @@ void file_judge_holes(struct file *file, enum file_holes want, bool known, bool 
 {
 	file->holes_known = known;
 	file->trust_holes = want == FILE_HOLES_TRUST || (want == FILE_HOLES_AUTO && known);
-	file->holes_spared = want == FILE_HOLES_AUTO && !known && claims;
+	file->holes_claimed = want == FILE_HOLES_AUTO && !known && claims;
 }
 
 void file_doubt_holes(struct file *file)
