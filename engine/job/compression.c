@@ -30,7 +30,7 @@ static int ask_or_set(struct bpull_disk *disk, const struct bpull_job_options *o
 	bool is_unknown;
 	int rc;
 
-	if (commit_is_stalled(disk) && layer_is_other_type(overlay, type))
+	if (commit_is_stalled(disk) && layer_has_other_compression(overlay, type))
 		return err_set(err, commit_stall_error(disk),
 			       "%s: its compression type can't change while tables wait to be "
 			       "written; make room, and flush the disk or leave the type as it is",

@@ -27,10 +27,10 @@ int layer_set_compression(struct layer *layer, enum layer_compression type, bool
 	return layer->ops->compress->set_compression(layer, type, is_unknown, err);
 }
 
-bool layer_is_other_type(const struct layer *layer, enum layer_compression type)
+bool layer_has_other_compression(const struct layer *layer, enum layer_compression type)
 {
 	assert(layer->ops->compress && type != COMPRESSION_NONE);
-	return layer->ops->compress->is_other_type(layer, type);
+	return layer->ops->compress->has_other_compression(layer, type);
 }
 
 int layer_encode(const struct layer *layer, unsigned level, const void *in, void *out,

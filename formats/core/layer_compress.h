@@ -37,7 +37,7 @@ struct layer_compress_ops {
 	int (*set_compression)(struct layer *layer, enum layer_compression type, bool *is_unknown,
 			       struct err *err);
 	/* The header has another one. */
-	bool (*is_other_type)(const struct layer *layer, enum layer_compression type);
+	bool (*has_other_compression)(const struct layer *layer, enum layer_compression type);
 	/* Compresses one cluster into at most out_cap bytes. Pure; any thread. How many; 0: they
 	 * are not enough; -ENOMEM. */
 	int (*encode)(const struct layer *layer, unsigned level, const void *in, void *out,
@@ -61,7 +61,7 @@ int layer_may_compress(struct layer *layer, enum layer_compression type, unsigne
 		       struct err *err);
 int layer_set_compression(struct layer *layer, enum layer_compression type, bool *is_unknown,
 			  struct err *err);
-bool layer_is_other_type(const struct layer *layer, enum layer_compression type);
+bool layer_has_other_compression(const struct layer *layer, enum layer_compression type);
 int layer_encode(const struct layer *layer, unsigned level, const void *in, void *out,
 		 size_t out_cap);
 int layer_reserve_bytes(struct layer *layer, uint64_t guest_off, uint32_t len, uint64_t *host_off,

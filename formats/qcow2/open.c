@@ -236,7 +236,7 @@ static const struct layer_compress_ops compress_ops = {
 	.decode = qcow2_decode,
 	.may_compress = qcow2_may_compress,
 	.set_compression = qcow2_set_compression,
-	.is_other_type = qcow2_is_other_type,
+	.has_other_compression = qcow2_has_other_compression,
 	.encode = qcow2_encode,
 	.reserve_bytes = qcow2_reserve_bytes,
 };

@@ -194,7 +194,7 @@ int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigne
 	return to == q->hdr.compression ? 0 : may_switch(q, name, to, err);
 }
 
-bool qcow2_is_other_type(const struct layer *layer, enum layer_compression type)
+bool qcow2_has_other_compression(const struct layer *layer, enum layer_compression type)
 {
 	const struct qcow2 *q = qcow2_of(layer);
 

@@ -17,6 +17,6 @@ int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigne
 		       struct err *err);
 int qcow2_set_compression(struct layer *layer, enum layer_compression type, bool *is_unknown,
 			  struct err *err);
-bool qcow2_is_other_type(const struct layer *layer, enum layer_compression type);
+bool qcow2_has_other_compression(const struct layer *layer, enum layer_compression type);
 
 #endif
