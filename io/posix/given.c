@@ -67,7 +67,7 @@ static int judge_given(struct posix_lookup *lk, struct err *err)
 	if (!rc)
 		rc = check_mode(lk, flags, err);
 	if (!rc)
-		rc = posix_lookup_on_disk(lk, err);
+		rc = posix_lookup_refuse_made_up(lk, err);
 	if (!rc && lk->how->write && medium_is_read_only(lk->fd, S_ISBLK(lk->st.st_mode)))
 		rc = medium_refuse(lk->how->name, NULL, S_ISBLK(lk->st.st_mode), err);
 	if (rc)

@@ -258,7 +258,7 @@ static int check_allowed(struct posix_lookup *lk, struct err *err)
 
 /* What the kernel makes up as it is read calls itself a regular file of no bytes: as a base it
  * would read as zeros, and /proc/self holds this very process. */
-int posix_lookup_on_disk(const struct posix_lookup *lk, struct err *err)
+int posix_lookup_refuse_made_up(const struct posix_lookup *lk, struct err *err)
 {
 	int fd = lk->path_fd >= 0 ? lk->path_fd : lk->fd;
 
@@ -320,6 +320,6 @@ int posix_lookup_open(struct posix_lookup *lk, struct err *err)
 	if (!rc)
 		rc = check_allowed(lk, err);
 	if (!rc)
-		rc = posix_lookup_on_disk(lk, err);
+		rc = posix_lookup_refuse_made_up(lk, err);
 	return rc ? rc : open_looked_up(lk, err);
 }

@@ -29,7 +29,7 @@ int posix_lookup_open(struct posix_lookup *lookup, struct err *err);
 /* Refuses types of files that can hold no image; st is set. 0 or -errno with a sentence. */
 int posix_lookup_judge(const struct posix_lookup *lookup, struct err *err);
 /* Refuses what the kernel makes up as it is read. The same. */
-int posix_lookup_on_disk(const struct posix_lookup *lookup, struct err *err);
+int posix_lookup_refuse_made_up(const struct posix_lookup *lookup, struct err *err);
 /* *st is of the file that was looked up. */
 bool posix_lookup_is_same(const struct posix_lookup *lookup, const struct stat *st);
 /* Closes and frees what the caller has not taken out. */
