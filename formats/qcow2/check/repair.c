@@ -59,7 +59,7 @@ static int write_error(struct layer *layer, int rc, struct err *err)
 }
 
 /* The machine's failure, not the image's. */
-static bool is_passing(int rc)
+static bool is_transient(int rc)
 {
 	return rc == -EIO || rc == -ENOMEM || err_is_no_space(rc);
 }
@@ -89,7 +89,7 @@ static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters
 	else if (!found->n_stale)
 		return 0;
 	if (repair->why[0]) /* and nothing was changed */
-		return is_passing(rc) ? rc : 0;
+		return is_transient(rc) ? rc : 0;
 	return rc ? rc : qcow2_mend_copied(q, window_clusters);
 }
 
@@ -212,7 +212,7 @@ int qcow2_plan_repair(struct layer *layer, const char *name, struct qcow2_space 
 	if (found.n_errors > found.n_stale) {
 		rc = qcow2_plan_rebuild(q, found.image_end_off, CHECK_WINDOW_CLUSTERS, space, why,
 					sizeof(why));
-		if (rc && is_passing(rc))
+		if (rc && is_transient(rc))
 			return err_errno(err, rc, "%s: cannot count its references", name);
 		return rc ? refuse_repair(name, &found, why, err) : 0;
 	}

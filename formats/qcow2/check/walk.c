@@ -46,7 +46,7 @@ static const char *whose(const struct check_l1 *l1, char out[32])
 }
 
 /* The COPIED flag is wrong, and this is the pass that finds it. */
-static bool judges_copied(const struct qcow2_check *c, uint64_t cluster, bool copied)
+static bool copied_is_wrong(const struct qcow2_check *c, uint64_t cluster, bool copied)
 {
 	return !c->refs_only && check_window_has(&c->target, cluster) &&
 	       copied != check_refcount_is_one(c, cluster);
@@ -168,7 +168,7 @@ static int count_l1_entry(struct qcow2_check *c, const struct check_l1 *l1, uint
 		return 0;
 	if (c->first_source) {
 		check_count(c, off, qcow2_cluster_len(c->q), CHECK_L2, 1);
-		if (active && judges_copied(c, cluster, copied) &&
+		if (active && copied_is_wrong(c, cluster, copied) &&
 		    !mend_copied(c, c->l1_piece + idx % (CHECK_PIECE_LEN / 8) * 8))
 			(copied ? check_error : check_stale)(
 				c,
@@ -253,7 +253,7 @@ static void check_copied(struct qcow2_check *c, const struct l2_walk *walk, uint
 {
 	uint64_t idx = off >> c->q->cluster_bits;
 
-	if (walk->l1->snapshot >= 0 || !judges_copied(c, idx, copied) ||
+	if (walk->l1->snapshot >= 0 || !copied_is_wrong(c, idx, copied) ||
 	    mend_copied(c, walk->entry))
 		return;
 	(copied ? check_error : check_stale)(

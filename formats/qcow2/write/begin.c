@@ -117,14 +117,14 @@ static int qcow2_find_space(struct qcow2 *q)
  * writes to one does not make it so), and what a cluster without an entry has in the data file is
  * not the image's zeros. Making it true, by zeroing all that reads zeros, was rejected: it would
  * write over bytes whose meaning we do not know. */
-static uint64_t true_marks(const struct qcow2 *q)
+static uint64_t true_autoclear(const struct qcow2 *q)
 {
 	return QCOW2_AUTOCLEAR_BITMAPS | (q->layer.has_backing ? 0 : QCOW2_AUTOCLEAR_RAW_DATA);
 }
 
 /* New space lies behind the file's end, where even the largest refcount table must reach: a sparse
  * tail costs its author nothing. */
-static int may_grow(const struct qcow2 *q, const char *name, struct err *err)
+static int check_countable(const struct qcow2 *q, const char *name, struct err *err)
 {
 	uint64_t end_idx = q->layer.file->len >> q->cluster_bits;
 
@@ -149,7 +149,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		layer->note[0] = 0;
 		return 0;
 	}
-	rc = may_grow(q, name, err);
+	rc = check_countable(q, name, err);
 	if (!rc)
 		rc = qcow2_make_sound(layer, name, err);
 	if (!rc)
@@ -158,7 +158,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		rc = qcow2_reftable_read(q, name, err);
 	if (rc)
 		goto fail;
-	rc = qcow2_clear_unknown_autoclear(q, true_marks(q));
+	rc = qcow2_clear_unknown_autoclear(q, true_autoclear(q));
 	if (!rc)
 		rc = qcow2_find_space(q);
 	if (rc) {

@@ -25,7 +25,7 @@
 TIME_LIMIT(1200);
 TestSuite(faults, .timeout = TIME_LIMIT_CLOCK(1200));
 
-static bool is_passing(int error)
+static bool is_transient(int error)
 {
 	return error == -EINTR || error == -EAGAIN;
 }
@@ -42,7 +42,7 @@ static void judge_code(const struct fault_trial *t)
 {
 	int error = t->fault.error;
 
-	if (is_passing(error))
+	if (is_transient(error))
 		cr_assert_eq(t->rc, 0, "%s: not tried again: %s", t->what, strerror(-t->rc));
 	else
 		cr_assert(t->rc == (t->fault.op == SIM_WRITEBACK ? 0 : error) ||
