@@ -76,8 +76,8 @@ static int look_at_entry(const struct qcow2 *q, const uint8_t *bytes, unsigned s
 }
 
 /* The guest's own L2 table for guest_off and how far it reaches; 0: it has none of its own. */
-static int own_table(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off, uint64_t *entry,
-		     struct table_need *need)
+static int guest_table(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off, uint64_t *entry,
+		       struct table_need *need)
 {
 	struct table *l1;
 	uint32_t byte;
@@ -158,7 +158,7 @@ int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struc
 	struct target first;
 	struct table *l2;
 	uint32_t byte;
-	int rc = own_table(q, guest_off, &l2_off, &l1_entry, need);
+	int rc = guest_table(q, guest_off, &l2_off, &l1_entry, need);
 
 	*out = (struct write_extent){ .guest_off = guest_off };
 	if (rc)
@@ -201,7 +201,7 @@ int qcow2_write_target(struct layer *layer, uint64_t guest_off, uint64_t len,
 	*out = (struct destination){ .has_space = true, .host_off = guest_off, .len = len };
 	if (qcow2_is_external(q))
 		return 0;
-	rc = own_table(q, guest_off, &l2_off, &entry, need);
+	rc = guest_table(q, guest_off, &l2_off, &entry, need);
 	if (!rc)
 		rc = l2_off ? qcow2_l2_slice_to_change(q, l2_off, guest_off, &l2, &byte, need)
 			    : -EEXIST;
@@ -242,7 +242,7 @@ static int prepare_cluster(struct qcow2 *q, const struct mapping *map, uint64_t 
 	struct table *l2;
 	uint32_t byte;
 	bool alone;
-	int rc = own_table(q, at, &l2_off, &l1_entry, need);
+	int rc = guest_table(q, at, &l2_off, &l1_entry, need);
 
 	if (rc)
 		return rc;
@@ -342,7 +342,7 @@ static void set_map(struct qcow2 *q, const struct mapping *map)
 		struct table_need need;
 		struct table *l2;
 		uint32_t byte;
-		int rc = own_table(q, at, &l2_off, &l1_entry, &need);
+		int rc = guest_table(q, at, &l2_off, &l1_entry, &need);
 
 		part = qcow2_len_in_cluster(q, at, end);
 		if (!rc)
