@@ -16,7 +16,7 @@
 #include "io/file.h"
 #include "io/req.h"
 
-static bool is_on_grid(const struct io_req *req, uint32_t align)
+static bool is_all_aligned(const struct io_req *req, uint32_t align)
 {
 	uint64_t all = req->off | req->len;
 
@@ -31,7 +31,7 @@ bool io_req_is_unaligned(const struct io_req *req)
 
 	if (align <= 1 || (req->kind != IO_READ && req->kind != IO_WRITE))
 		return false;
-	return !is_on_grid(req, align);
+	return !is_all_aligned(req, align);
 }
 
 /* Not behind the file's end, where the last block is a part of one. */
@@ -41,7 +41,7 @@ bool io_req_may_pass_cache(const struct io_req *req)
 
 	return req->kind == IO_READ && file->past_cache.align && !file->writable &&
 	       !file->past_cache.no_reads && file->io_align <= 1 && req->off <= file->len &&
-	       req->len <= file->len - req->off && is_on_grid(req, file->past_cache.align);
+	       req->len <= file->len - req->off && is_all_aligned(req, file->past_cache.align);
 }
 
 /* Between the request's memory and one piece. */

@@ -67,7 +67,7 @@ static int find_by_identity(const struct chain *chain, struct file_opener *opene
 }
 
 /* The process's, which says nothing of the file. */
-static bool is_want(int rc)
+static bool is_out_of_resources(int rc)
 {
 	return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM;
 }
@@ -84,7 +84,7 @@ int chain_find_base(const struct chain *chain, struct file_opener *opener, const
 	char shown[CHAIN_NAME_SHOWN], top[CHAIN_NAME_SHOWN];
 	int rc = chain_is_given(chain) ? -ENOENT : find_by_identity(chain, opener, name, depth);
 
-	if (is_want(rc))
+	if (is_out_of_resources(rc))
 		return err_errno(err, rc, "cannot open '%s' to find it in the backing chain",
 				 chain_name_show(name, shown));
 	if (rc)
@@ -278,7 +278,7 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 		rc = find_by_identity(chain, opener, path, &found);
 	else
 		rc = strcmp(path, chain->layers[depth]->file->name) ? -ENOENT : 0;
-	if (is_want(rc))
+	if (is_out_of_resources(rc))
 		return err_errno(err, rc, "cannot open '%s' to see where it leads",
 				 chain_name_show(wanted, shown));
 	if (rc || found != depth)
