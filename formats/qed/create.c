@@ -52,7 +52,7 @@ static int check_tables(struct create_plan *plan, struct err *err)
 			       "%s: QED tables can't be %" PRIu32
 			       " clusters; use a power of two from 2 to 16",
 			       plan->name, plan->table_clusters);
-	if (plan->table_clusters < QED_MIN_NEW_TABLE)
+	if (plan->table_clusters < QED_MIN_NEW_TABLE_CLUSTERS)
 		return err_set(err, -EINVAL,
 			       "%s: QEMU can't open QED images with tables of 1 cluster; use a "
 			       "power of two from 2 to 16",
@@ -64,7 +64,8 @@ static int check_tables(struct create_plan *plan, struct err *err)
 static int plan_geometry(struct create_plan *plan, const struct image_create *how, struct err *err)
 {
 	plan->cluster_len = how->cluster_len ? how->cluster_len : QED_DEFAULT_CLUSTER_LEN;
-	plan->table_clusters = how->table_clusters ? how->table_clusters : QED_DEFAULT_TABLE;
+	plan->table_clusters =
+		how->table_clusters ? how->table_clusters : QED_DEFAULT_TABLE_CLUSTERS;
 	if (!is_power_of_2(plan->cluster_len) || plan->cluster_len < QED_MIN_CLUSTER_LEN ||
 	    plan->cluster_len > QED_MAX_CLUSTER_LEN)
 		return err_set(err, -EINVAL,

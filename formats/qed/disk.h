@@ -27,18 +27,18 @@ enum qed_header_field {
 
 #define QED_HEADER_LEN 64u /* inside sector 0: one write of it is never torn */
 
-#define QED_MIN_CLUSTER_LEN     (UINT32_C(1) << 12)
-#define QED_MAX_CLUSTER_LEN     (UINT32_C(1) << 26)
-#define QED_MAX_TABLE_CLUSTERS  16u
-#define QED_DEFAULT_CLUSTER_LEN 65536u
-#define QED_DEFAULT_TABLE       4u
+#define QED_MIN_CLUSTER_LEN        (UINT32_C(1) << 12)
+#define QED_MAX_CLUSTER_LEN        (UINT32_C(1) << 26)
+#define QED_MAX_TABLE_CLUSTERS     16u
+#define QED_DEFAULT_CLUSTER_LEN    65536u
+#define QED_DEFAULT_TABLE_CLUSTERS 4u
 
 /* The specification has no limit but the header's clusters; no path is longer. */
 #define QED_MAX_NAME_LEN 4095u
 
 /* What QEMU is able to read back, so what is written. */
-#define QED_MAX_NEW_NAME_LEN 1023u
-#define QED_MIN_NEW_TABLE    2u /* clusters */
+#define QED_MAX_NEW_NAME_LEN       1023u
+#define QED_MIN_NEW_TABLE_CLUSTERS 2u /* clusters */
 
 #define QED_F_BACKING_FILE  (UINT64_C(1) << 0)
 #define QED_F_NEED_CHECK    (UINT64_C(1) << 1)
