@@ -70,11 +70,11 @@ def commit_and_judge(d, seed):
 
 # ---- cases by name ------------------------------------------------------------------------------
 
-@case('qcow2 over raw', 'qcow2', 'raw', None)
-@case('qcow2 over qcow2, clusters of 512 bytes', 'qcow2', 'qcow2', 'cluster_size=512')
-@case('version 2', 'qcow2', 'qcow2', 'compat=0.10')
-@case('subclusters', 'qcow2', 'qcow2', 'extended_l2=on')
-@case('QED', 'qed', 'raw', None)
+@case('committed into the next file and the lowest: qcow2 over raw', 'qcow2', 'raw', None)
+@case('committed into the next file and the lowest: qcow2 over qcow2, clusters of 512 bytes', 'qcow2', 'qcow2', 'cluster_size=512')
+@case('committed into the next file and the lowest: version 2', 'qcow2', 'qcow2', 'compat=0.10')
+@case('committed into the next file and the lowest: subclusters', 'qcow2', 'qcow2', 'extended_l2=on')
+@case('committed into the next file and the lowest: QED', 'qed', 'raw', None)
 def kinds(d, fmt, base_fmt, options):
     paths = ladder(d, 3, fmt=fmt, options=options, base_fmt=base_fmt)
     args = ['--backing-format=qed'] if fmt == 'qed' else []

@@ -128,10 +128,10 @@ def sibling(d):
         refused(REFUSED, [f'{d}/{other}', 'or another disk'], 'compact', '--from', f'{d}/{upper}', '--to', f'{d}/{other}', f'{d}/one')
 
 
-@case('qcow2 of version 2', 'qcow2', 'compat=0.10')
-@case('clusters of 512 bytes, and those of 2 MiB', 'qcow2', 'cluster_size=512')
-@case('subclusters', 'qcow2', 'extended_l2=on')
-@case('QED', 'qed', None)
+@case('files in the middle become one: qcow2 of version 2', 'qcow2', 'compat=0.10')
+@case('files in the middle become one: clusters of 512 bytes, and those of 2 MiB', 'qcow2', 'cluster_size=512')
+@case('files in the middle become one: subclusters', 'qcow2', 'extended_l2=on')
+@case('files in the middle become one: QED', 'qed', None)
 def kinds(d, fmt, options):
     paths = ladder(d, 4, fmt=fmt, options=options, base_fmt='raw')
     heads = Heads(d, *((path, fmt) for path in paths[:-1]))

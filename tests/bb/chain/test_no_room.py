@@ -102,7 +102,7 @@ def commit(d, base_fmt, args, into, into_fmt):
               [('top', 'qcow2')], done)
 
 
-@case('compact')
+@case('without room a compaction loses nothing, and goes on')
 def compact(d):
     def make(where):
         chain(where)
@@ -113,8 +113,8 @@ def compact(d):
               lambda where: same(names_of_chain(f'{where}/head'), ['head', 'top', 'base'], 'the chain'))
 
 
-@case('snapshot')
-@case('snapshot, in QED', '-f', 'qed')
+@case('without room a snapshot is there whole or not at all')
+@case('without room a snapshot is there whole or not at all, in QED', '-f', 'qed')
 def snapshot(d, *args):
     def done(where):
         fmt = args[-1] if args else 'qcow2'

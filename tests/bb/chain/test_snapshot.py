@@ -161,8 +161,8 @@ def durable(d):
 
 
 @case('killed at each call, it leaves the new image, whole and durable, or none: snapshot', 'snapshot')
-@case('the same where a file must have a name', 'snapshot', 'openat:error=EOPNOTSUPP:when=', 'left')
-@case('the same of create', 'create')
+@case('killed at each call, where a file must have a name: snapshot', 'snapshot', 'openat:error=EOPNOTSUPP:when=', 'left')
+@case('killed at each call: create', 'create')
 def killed(d, verb, refused='', left=None):
     path, _ = old(d, 'qcow2')
     args = [path, f'{d}/new.img'] if verb == 'snapshot' else ['-b', path, '-F', 'qcow2', f'{d}/new.img']

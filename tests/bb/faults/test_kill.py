@@ -175,7 +175,7 @@ def twice(d):
     scene.judge_killed('after two SIGINTs')
 
 
-@case('SIGSTOP and SIGCONT')
+@case('a pull that stood still for a while goes on')
 def stopped(d):
     scene = Scene(d, 'qcow2', None, 8 * MIB)
     pull = harness.start(harness.blockpull, 'pull', '--bandwidth=16M', scene.top)

@@ -51,7 +51,7 @@ def closed(d, args):
     same(before in (0, 2), True, 'the test itself')
 
 
-@case('--no-sandbox')
+@case('with --no-sandbox there is no filter')
 def left_open(d):
     outside = status(harness.start('sleep', '20'))
     process = slow('--no-sandbox', chain(d, 8 * MIB))

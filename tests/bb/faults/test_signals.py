@@ -72,7 +72,7 @@ def lease(held, seconds=harness.WAIT):
 
 
 @case('a create that waits for its backing file ends at once by a signal', 'SIGINT')
-@case('or by another', 'SIGTERM')
+@case('a create that waits for its backing file ends at once by another signal', 'SIGTERM')
 def create_waits(d, name):
     """A lease keeps the program that opens the file waiting, for 45 seconds as a rule, as a dead server does."""
     base = raw_image(f'{d}/base', MIB)
@@ -130,7 +130,7 @@ def pull_ends(d, fmt):
 
 
 @case('a commit ends in order by a signal, and goes on', 'commit')
-@case('so does a compaction', 'compact', '--keep=2')
+@case('a compaction ends in order by a signal, and goes on', 'compact', '--keep=2')
 def chain_ends(d, *words):
     mid = pair(d)
     overlay(f'{d}/over.img', mid, 'qcow2', base_fmt='qcow2')
@@ -212,7 +212,7 @@ def create_whole(d, fmt):
         os.unlink(f'{d}/new')
 
 
-@case('so does snapshot')
+@case('snapshot makes all of an image or none, also when it is told to end')
 def snapshot_whole(d):
     top = pair(d, MIB)
     for name in 'SIGTERM', 'SIGINT', 'SIGHUP':

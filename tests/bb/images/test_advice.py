@@ -24,7 +24,7 @@ def chain(d):
     return overlay(f'{d}/top.img', 'base.img')
 
 
-@case('a backing file elsewhere')
+@case('a backing file elsewhere: the option that would allow it is named')
 def elsewhere(d):
     raw_image(f'{d}/base.img', MIB)
     harness.run('mkdir', f'{d}/in')
@@ -59,7 +59,7 @@ def no_format(d):
     said(bp('pull', top, rc=REFUSED), '--backing-format=FMT')
 
 
-@case('an image marked corrupt')
+@case('an image marked corrupt: the command that mends it is named')
 def corrupt(d):
     top = chain(d)
     patch(top, 79, b'\x02')

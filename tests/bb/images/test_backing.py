@@ -15,14 +15,14 @@ from harness import CORRUPT, FAILED, MIB, REFUSED, bp, case, check
 from images import Untouched, image_info, overlay, pair, patch, pulled, qemu_img, raw_image, refused_unchanged
 
 
-@case('a missing backing file')
+@case('a missing backing file is named, and nothing is written')
 def missing_backing(d):
     top, base = pair(d)
     os.unlink(base)
     refused_unchanged(FAILED, ['base.img', ('no such', 'not exist', 'not found')], top, base)
 
 
-@case('no recorded backing format')
+@case('without a recorded format nothing is opened')
 def no_format(d):
     top, base = pair(d)
     header = open(top, 'rb').read(4096)
@@ -100,7 +100,7 @@ def prefix(d):
     refused_unchanged(REFUSED, ['--allow-backing'], top, base, f'--allow-backing={d}/a')
 
 
-@case('--allow-backing=none')
+@case('--allow-backing=none allows no file')
 def none_allowed(d):
     top, base = pair(d)
     refused_unchanged(REFUSED, ['base.img', 'allow-backing'], top, base, '--allow-backing=none')
@@ -137,7 +137,7 @@ def wrong_format(d):
         refused_unchanged((FAILED, CORRUPT, REFUSED), ['base.img'], top, base)
 
 
-@case('loops')
+@case('a chain that is a loop is refused')
 def loops(d):
     top, base = pair(d, base_fmt='qcow2')
     qemu_img('rebase', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', 'top.img', top)

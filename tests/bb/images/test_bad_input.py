@@ -18,12 +18,12 @@ from images import Untouched, image_info, overlay, pair, patch, pulled, qemu_img
 
 # ---- Files that are no images -------------------------------------------------------------------
 
-@case('a missing file')
+@case('a missing file is named')
 def missing(d):
     refused(FAILED, ['gone.qcow2', ('no such', 'not exist', 'not found')], 'pull', f'{d}/gone.qcow2')
 
 
-@case('a directory')
+@case('a directory is no image')
 def directory_named(d):
     os.mkdir(f'{d}/folder')
     refused(FAILED, ['folder', ('directory', 'regular file')], 'pull', f'{d}/folder')
@@ -39,8 +39,8 @@ def no_image(d):
         before.verify()
 
 
-@case('a header cut off', 'qcow2', (20, 71, 100))
-@case('a QED header cut off', 'qed', (20, 63))
+@case('a qcow2 header that is cut off is refused', 'qcow2', (20, 71, 100))
+@case('a QED header that is cut off is refused', 'qed', (20, 63))
 def truncated(d, fmt, lengths):
     for length in lengths:
         top, base = pair(d, fmt)
@@ -90,7 +90,7 @@ def backing_snapshots(d):
     before.verify()
 
 
-@case('encryption')
+@case('an encrypted image is refused by name')
 def encryption(d):
     base = raw_image(f'{d}/base.img', MIB)
     top = f'{d}/top.img'
@@ -126,7 +126,7 @@ def encrypted_layer(d, method, depth):
     harness.refused(REFUSED, [name, 'encrypt'], 'measure', chain[0])
 
 
-@case('the corrupt bit')
+@case('an image that is marked corrupt is refused')
 def corrupt_bit(d):
     top, base = pair(d)
     patch(top, 79, b'\x02')

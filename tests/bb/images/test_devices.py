@@ -81,8 +81,8 @@ def beside_link(d):
         refused_everywhere(d, f'{d}/vg/0', ['vg/1'])
 
 
-@case('by one option: the device, its link, their directory', 'base')
-@case('by the environment', 'env')
+@case('one option allows the device, its link, their directory', 'base')
+@case('the environment allows what the option does', 'env')
 def allowed(d, how):
     with devices(d, 16 * MIB, 4 * MIB) as (top, base):
         for recorded in base, f'{d}/vg/1':

@@ -66,7 +66,7 @@ def verbs(d):
     same(os.listdir(chain.empty), [], 'files where the command ran')
 
 
-@case('to a base, whose name is made of those that were given')
+@case('a pull to a base, whose new name is made of those that were given')
 def base(d):
     chain = Chain(d)
     chain.run('pull', '--base=sub/base.raw', 'top.img')

@@ -88,7 +88,7 @@ def attempt(d, seed):
     return 'done'
 
 
-@case('headers by seed')
+@case('a new name has its place in headers of all shapes, or is refused')
 def by_seed(d):
     first, n = int(os.environ.get('BB_FIRST_SEED', FIRST)), int(os.environ.get('BB_SEEDS', SEEDS))
     ends, broken = {}, []

@@ -124,7 +124,7 @@ def mounted(d):
 
 
 @case('an image that this user may not write, as a dry run tells it', 'top')
-@case('and one whose data file may not be written', 'data')
+@case('an image whose data file may not be written, as a dry run tells it', 'data')
 def may_not_write(d, name):
     command = unprivileged(d)
     raw_image(f'{d}/base', MIB)
@@ -147,7 +147,7 @@ def may_not_write(d, name):
 
 
 @case('an image that is marked immutable', 'i')
-@case('and one to which may be appended only', 'a')
+@case('an image to which may be appended only', 'a')
 def immutable(d, mark):
     need('chattr')
     raw_image(f'{d}/base', MIB)

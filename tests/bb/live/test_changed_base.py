@@ -171,7 +171,7 @@ TOUCHER = 'import os, sys\nwhile True: os.utime(sys.argv[1])'
 
 
 @case('a base that is touched without a pause, by two programs', False)
-@case('the same, and it is written to once', True)
+@case('a base that is touched without a pause by two programs, and written to once', True)
 def touched_always(d, is_written):
     top = scene(d)
     flat = flatten(top, 'qcow2', f'{d}/flat')

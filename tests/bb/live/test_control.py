@@ -294,7 +294,7 @@ def wait_abort(d):
 
 
 @case('ctl wait --json has the numbers of the end', 'abort')
-@case('and so it has of a pull that completes', 'speed')
+@case('ctl wait --json has the numbers of a pull that completes', 'speed')
 def wait_json(d, verb):
     process, path, _, _ = pulling(d, *SLOW, '--json')
     waiter = harness.start(harness.blockpull, 'ctl', path, 'wait', '--json')

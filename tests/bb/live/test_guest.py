@@ -117,8 +117,8 @@ for title, kind_fmt, kind_options, kind_more in KINDS:
 
 
 @case('threads that wait for their calls, and one that steers the job', 'qcow2', 'cluster_size=4k', ())
-@case('the same without io_uring', 'qcow2', None, ('threads',))
-@case('the same on QED', 'qed', None, ())
+@case('threads that wait for their calls, without io_uring', 'qcow2', None, ('threads',))
+@case('threads that wait for their calls, on QED', 'qed', None, ())
 def threads(d, fmt, options, words):
     rng = random.Random(1)
     base_image(rng, f'{d}/base.img')
@@ -133,7 +133,7 @@ def threads(d, fmt, options, words):
     check('backing-filename' not in image_info(top), 'the link is there')
 
 
-@case('raw')
+@case('a raw disk that is used')
 def raw(d):
     flat = raw_image(f'{d}/flat', SIZE)
     top = raw_image(f'{d}/top.img', 0)

@@ -17,7 +17,7 @@ from serve_rig import over
 
 
 @case('each new image is handed over, and written to from then on')
-@case('the same without a sandbox', '--no-sandbox')
+@case('each new image is handed over, without a sandbox', '--no-sandbox')
 def handed(d, *args):
     chain(d)
     server, front, client = start(d, *args)

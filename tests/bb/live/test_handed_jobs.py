@@ -39,8 +39,8 @@ ACTIVE = [qmp_sequences.READY, *qmp_sequences.job('job-complete')]
 
 
 @case('an active commit, and one below the top; compactions; a stream')
-@case('the same without a sandbox', '--no-sandbox')
-@case('the same with threads', '--io=threads')
+@case('commits, compactions and a stream, without a sandbox', '--no-sandbox')
+@case('commits, compactions and a stream, with threads', '--io=threads')
 def jobs(d, *args):
     chain(d)
     server, front, client = start(d, *args, writable=handed_rig.NAMES)

@@ -18,10 +18,10 @@ from serve_rig import FIRST, SIZE, Front, ask, cpu_seconds, disk, end, over, run
 # ---- One server ---------------------------------------------------------------------------------
 
 @case('the last ring that is stopped gives the locks back, a ring that runs takes them: QEMU', 'qemu')
-@case('the same: QEMU before 7.2', 'qemu-old')
-@case('the same: Cloud Hypervisor', 'cloud-hypervisor')
-@case('the same: crosvm', 'crosvm')
-@case('the same with threads', 'qemu', '--io=threads')
+@case('the last ring that is stopped gives the locks back: QEMU before 7.2', 'qemu-old')
+@case('the last ring that is stopped gives the locks back: Cloud Hypervisor', 'cloud-hypervisor')
+@case('the last ring that is stopped gives the locks back: crosvm', 'crosvm')
+@case('the last ring that is stopped gives the locks back, with threads', 'qemu', '--io=threads')
 def locks_move(d, order, *args):
     top = disk(d)
     server, front = serving(d, *args, top), Front(d, '-o', order, '-q', 2)
@@ -277,7 +277,7 @@ def job(d):
 
 
 @case('a pull stops with the rings and goes on with them, and clients see a pause')
-@case('the same of a pull to a base', 'base.raw')
+@case('a pull to a base stops with the rings and goes on with them', 'base.raw')
 def pull_goes_on(d, *base):
     top = disk(d)
     if base:

@@ -46,8 +46,8 @@ def incoming(d):
 
 
 @case('an image goes forth and back between two servers, in both orders of stop and start', 'qcow2')
-@case('the same: QED', 'qed', None)
-@case('the same with an external data file', 'qcow2', 'data_file={d}/top.data')
+@case('an image goes forth and back between two servers: QED', 'qed', None)
+@case('an image goes forth and back between two servers: an external data file', 'qcow2', 'data_file={d}/top.data')
 def forth_and_back(d, fmt, *options):
     top = disk(d, fmt, *(option and option.format(d=d) for option in options))
     for place in 'one', 'two':
@@ -122,7 +122,7 @@ def move(here, there, qemu, socket):
 
 
 @case('a guest that writes moves from one QEMU to another and back, on one image')
-@case('the same while the image is pulled', '--pull', '--bandwidth=256k')
+@case('a guest that writes moves while its image is pulled', '--pull', '--bandwidth=256k')
 def migrates(d, *args):
     top = boot_disk(d)
     wanted = after_the_guest(top, f'{d}/wanted')

@@ -51,7 +51,7 @@ def extents(d):
 
 
 @case('trim is not offered where the format has no word for it', 'qcow2', 'compat=0.10')
-@case('nor by QED', 'qed', None)
+@case('trim is not offered of QED', 'qed', None)
 def no_trim(d, fmt, options):
     need('nbdinfo')
     top, _ = disk(d, 16 * MIB, fmt, options)
@@ -117,7 +117,7 @@ def life(d):
 
 
 @case('after the pull the base is its owner\'s, while the disk is served', 'qcow2')
-@case('the same with QED', 'qed')
+@case('after the pull the base is its owner\'s: QED', 'qed')
 def after_the_end(d, fmt):
     top, flat = disk(d, fmt=fmt)
     process, uri = served(d, top)
@@ -146,7 +146,7 @@ def ended(d):
 
 
 @case('a write does not wait for the bandwidth of the pull', None)
-@case('nor for a cluster that is copied in pieces', 'cluster_size=2M')
+@case('a write does not wait for a cluster that is copied in pieces', 'cluster_size=2M')
 def not_throttled(d, options):
     """The pull waits ten minutes for its second 64 KiB, and hours for the second half of its first 2 MiB
     cluster; the first write is to these, when it has begun."""
@@ -162,7 +162,7 @@ def not_throttled(d, options):
 
 
 @case('a job that QMP starts verifies as the plugin was told', 'verify=true', True)
-@case('and does not where it was not told', 'verify=false', False)
+@case('a job that QMP starts does not verify where the plugin was not told to', 'verify=false', False)
 def streamed(d, parameter, verifies):
     top, flat = disk(d, 16 * MIB)
     process, _ = listening(d, top, parameter)
@@ -181,7 +181,7 @@ def streamed(d, parameter, verifies):
 
 
 @case('a job that QMP starts finds a byte that rots', 'manual-finalize=false')
-@case('and does with manual-finalize, which it takes back', 'manual-finalize=true')
+@case('a job that QMP starts finds a byte that rots, manual-finalize taken back', 'manual-finalize=true')
 def streamed_rot(d, parameter):
     top, _ = disk(d, 16 * MIB)
     with open(f'{d}/base.img', 'rb') as file:

@@ -24,7 +24,7 @@ def witness(d):
 
 
 @case('read only, said in each way', 'qcow2')
-@case('the same with QED', 'qed')
+@case('read only, said in each way: QED', 'qed')
 def read_only(d, fmt):
     need('nbdinfo', 'qemu-nbd', 'nbdcopy')
     top = disk(d, fmt)
@@ -62,9 +62,9 @@ def read_only_permission(d):
     same(witness(d), before, 'the files')
 
 
-@case('what changes the image does not go with it', ['pull=true'], 'pull')
-@case('nor copy-on-read', ['copy-on-read=true'], 'copy-on-read')
-@case('nor what only a pull needs', ['verify=true', 'control={d}/ctl'], 'verify')
+@case('what changes the image does not go with read only', ['pull=true'], 'pull')
+@case('copy-on-read does not go with read only', ['copy-on-read=true'], 'copy-on-read')
+@case('what only a pull needs does not go with read only', ['verify=true', 'control={d}/ctl'], 'verify')
 def read_only_refused(d, parameters, key):
     top = disk(d)
     before = witness(d)
@@ -129,8 +129,8 @@ def export_names(d):
 
 
 @case('nbdkit\'s own name for it is taken', ('-e', 'disk one'))
-@case('the same, spelt out', ('--exportname=disk one',))
-@case('the same, abbreviated', ('--export-n', 'disk one'))
+@case('nbdkit\'s own name for it is taken, spelt out', ('--exportname=disk one',))
+@case('nbdkit\'s own name for it is taken, abbreviated', ('--export-n', 'disk one'))
 def export_name_given(d, words):
     need('nbdinfo')
     top = disk(d)

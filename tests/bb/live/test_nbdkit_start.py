@@ -82,9 +82,9 @@ def beside(*argv):
 # ---- What is said ----
 
 @case('all is well: exit 0, and it serves at once', ())
-@case('the same with a pull and a socket', ('pull=true', 'bandwidth=1M', 'control={d}/ctl'))
-@case('the same by threads', ('pull=true', 'io=threads'))
-@case('the same, giving way to the guest', ('pull=true', 'guest-p99=5ms', 'min-rate=1M'))
+@case('all is well with a pull and a socket', ('pull=true', 'bandwidth=1M', 'control={d}/ctl'))
+@case('all is well with threads', ('pull=true', 'io=threads'))
+@case('all is well giving way to the guest', ('pull=true', 'guest-p99=5ms', 'min-rate=1M'))
 def well(d, parameters):
     need('nbdinfo')
     top = disk(d)
@@ -142,7 +142,7 @@ def refused(d, parameter, word):
 
 
 @case('a directory that does not exist allows nothing, and does no harm', 'allow-backing={d}/none')
-@case('one below a file', 'allow-backing={d}/top.img/none')
+@case('a directory below a file allows nothing, and does no harm', 'allow-backing={d}/top.img/none')
 def no_such_directory(d, parameter):
     top = disk(d)
     result = in_background(d, f'image={top}', parameter.format(d=d))
@@ -189,7 +189,7 @@ def no_permission_later(d):
 
 
 @case('the reason a process without a pull can give is given once', ())
-@case('and in a server that talks', ('-v',))
+@case('the reason a process without a pull can give is given once by a server that talks', ('-v',))
 def once(d, words):
     top = disk(d)
     bad_table(d, top)

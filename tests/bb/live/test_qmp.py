@@ -201,7 +201,7 @@ def bad_links(d):
 
 
 @case('a job with nothing to do waits to be finalized all the same', 'job-finalize', 'BLOCK_JOB_COMPLETED')
-@case('and may be canceled', 'job-cancel', 'BLOCK_JOB_CANCELLED')
+@case('a job with nothing to do may be canceled', 'job-cancel', 'BLOCK_JOB_CANCELLED')
 def nothing_to_do(d, verb, last):
     chain(d)
     process, client, _ = start_ours(d)
@@ -227,7 +227,7 @@ def progress(client):
 
 
 @case('a job with nothing to pull says 0 of 0, as with QEMU', '$mid')
-@case('one with something to pull has a length', '$base')
+@case('a job with something to pull has a length', '$base')
 def lengths(d, base):
     for start in start_qemu, start_ours:
         os.makedirs(f'{d}/{start.__name__}')

@@ -44,7 +44,7 @@ def no_directory(d):
 
 
 @case('what lies outside of --snapshot-dir is neither made, opened nor written to')
-@case('the same without a sandbox', '--no-sandbox')
+@case('what lies outside of --snapshot-dir is left alone, without a sandbox', '--no-sandbox')
 def outside(d, *args):
     for name in 'in', 'out':
         os.mkdir(f'{d}/{name}')
@@ -70,7 +70,7 @@ def outside(d, *args):
 
 
 @case('a snapshot, and the server is killed: what the machine was told is done is there', 4)
-@case('the same of a machine that has written before', 4, 0x31)
+@case('a snapshot, and the server is killed: a machine that has written before', 4, 0x31)
 def killed(d, n, *before):
     chain(d)
     server, front, client = steered(d, '--node-name=drive0', f'--snapshot-dir={d}', f'{d}/top.img')

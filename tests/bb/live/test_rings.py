@@ -14,7 +14,7 @@ N = 20
 
 
 @case('when a ring\'s stop is answered all that was taken is over, and its memory is touched no more', 'uring', 'qemu')
-@case('the same with threads and Cloud Hypervisor', 'threads', 'cloud-hypervisor')
+@case('when a ring\'s stop is answered all is over, with threads and Cloud Hypervisor', 'threads', 'cloud-hypervisor')
 def halted(d, io, order):
     disk(d)
     # What has to be decompressed is not read on the spot.
@@ -73,7 +73,7 @@ class Syncs:
 
 
 @case('without a cache each write is durable before its answer, and with one none is: QEMU', 'qemu')
-@case('the same with Cloud Hypervisor', 'cloud-hypervisor')
+@case('without a cache each write is durable before its answer: Cloud Hypervisor', 'cloud-hypervisor')
 @case('a frontend that does not acknowledge the cache\'s byte can flush', 'firecracker')
 def cache(d, order):
     """Calls are seen where threads make them."""

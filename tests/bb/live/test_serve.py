@@ -97,7 +97,7 @@ def given(d):
 
 
 @case('a guest that has been busy and is idle costs no processor time')
-@case('the same with threads', '--io=threads')
+@case('a guest that has been busy and is idle costs no processor time, with threads', '--io=threads')
 def idle(d, *args):
     server, front = serving(d, *args, disk(d)), Front(d)
     front.runs()
@@ -150,7 +150,7 @@ def storm(d, top, *args, server=(), timeout=180):
 
 
 @case('requests at random, every byte checked', 'uring')
-@case('the same with threads', 'threads')
+@case('requests at random, every byte checked, with threads', 'threads')
 def random_requests(d, io):
     top = disk(d)
     storm(d, top, '-q', 2, '-s', 3, server=[f'--io={io}'])
@@ -158,8 +158,8 @@ def random_requests(d, io):
 
 
 @case('killed every 300 ms: what was acknowledged is there, what was not is done once', 'qemu')
-@case('the same with Cloud Hypervisor, long rings and indirect descriptors', 'cloud-hypervisor', '-i', '-z', 1024)
-@case('the same with a QEMU before 7.2', 'qemu-old')
+@case('killed every 300 ms: Cloud Hypervisor, long rings and indirect descriptors', 'cloud-hypervisor', '-i', '-z', 1024)
+@case('killed every 300 ms: a QEMU before 7.2', 'qemu-old')
 def killed(d, order, *args):
     top = disk(d)
     n = storm(d, top, '-q', 2, '-s', 8, '-k', 300, '-o', order, *args)
@@ -176,7 +176,7 @@ def killed_pull(d):
 
 @case('killed with small clusters', 'qcow2', 'cluster_size=4k')
 @case('killed with extended L2 entries', 'qcow2', 'extended_l2=on')
-@case('killed: QED', 'qed', None)
+@case('killed with QED', 'qed', None)
 def killed_formats(d, fmt, options):
     top = disk(d, fmt, options)
     storm(d, top, '-s', 5, '-k', 300)
@@ -192,7 +192,7 @@ def killed_snapshot(d):
     images.check_leaks_at_worst(top, 'qcow2')
 
 
-@case('killed: raw')
+@case('killed with a raw image')
 def killed_raw(d):
     disk(d)
     storm(d, f'{d}/base.raw', '-s', 4, '-k', 300, server=['--format=raw'])
@@ -483,7 +483,7 @@ def boots_through_kills(d):
 # ---- After the end of a pull --------------------------------------------------------------------
 
 @case('files that a pull has let go are other programs\' while the guest runs on')
-@case('the same of a layer above a base that stays', 'base.qcow2')
+@case('files above a base that stays are other programs\' while the guest runs on', 'base.qcow2')
 def let_go(d, *base):
     boot_disk(d)
     mid = overlay(f'{d}/mid.img', 'base.qcow2', base_fmt='qcow2')

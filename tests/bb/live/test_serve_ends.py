@@ -145,7 +145,7 @@ def twice(d):
 
 
 @case('SIGTERM in the middle of a pull keeps what was copied, and the next one goes on')
-@case('the same with threads', '--io=threads')
+@case('SIGTERM in the middle of a pull, with threads', '--io=threads')
 def in_pull(d, *args):
     top = disk(d)
     server, front = running(d, '--pull', '--bandwidth=1M', f'--control={d}/c', *args, top)
@@ -232,7 +232,7 @@ def replaced(d):
 # ---- Copy-on-read -------------------------------------------------------------------------------
 
 @case('--copy-on-read: what the machine reads is the image\'s own, and the base may go for it', True)
-@case('without it a read leaves the image as it is', False)
+@case('without --copy-on-read a read leaves the image as it is', False)
 def copy_on_read(d, is_asked):
     top = disk(d)
     untouched = images.Untouched(top)

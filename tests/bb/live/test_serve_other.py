@@ -12,7 +12,7 @@ from serve_rig import FIRST, SIZE, frontend
 
 @case('ours makes the region, and the other one goes on from it: QEMU before 7.2', 'qemu-old', True, 'uring')
 @case('the other one makes the region, and ours goes on from it: QEMU before 7.2, indirect descriptors', 'qemu-old', False, 'uring', '-i')
-@case('the same with Cloud Hypervisor, which does not ask again what a server can', 'cloud-hypervisor', True, 'uring', '-i')
+@case('the other one makes the region: Cloud Hypervisor, which does not ask again what a server can', 'cloud-hypervisor', True, 'uring', '-i')
 @case('the other one\'s region with Cloud Hypervisor and threads', 'cloud-hypervisor', False, 'threads')
 def in_turn(d, order, is_first, io, *args):
     with open(f'{d}/disk', 'wb') as file:

@@ -132,7 +132,7 @@ def option_order(d):
     bp('info', '--', '--json', cwd=d)
 
 
-@case('sizes')
+@case('sizes are taken as documented, and others refused')
 def sizes(d):
     for text in '10MB', '1.5M', '50M/s', '1G', '500000', '64KiB', '0', '2GiB/s', '1T':
         top = pair(d, 64 * KIB)

@@ -216,19 +216,19 @@ def type_all(d, argv, *setup):
         same(answer.replace('=', ' ').strip(), LINES[line], repr(line))
 
 
-@case('typed in bash')
+@case('completions offer what they should, typed in bash')
 def in_bash(d):
     type_all(d, ['bash', '--norc', '--noprofile', '-i'], f'source {shlex.quote(str(script("blockpull")))}')
 
 
-@case('typed in zsh')
+@case('completions offer what they should, typed in zsh')
 def in_zsh(d):
     need('zsh')
     type_all(d, ['zsh', '-f', '-i'], f'fpath=({shlex.quote(str(script("_blockpull").parent))} $fpath)',
              f'autoload -Uz compinit; compinit -u -d {shlex.quote(d)}/dump', 'unsetopt auto_menu')
 
 
-@case('asked of fish')
+@case('completions offer what they should, asked of fish')
 def in_fish(d):
     need('fish')
     pathlib.Path(d, 'top image.qcow2').touch()

@@ -173,8 +173,8 @@ class Profile:
         return {'preexec_fn': lambda: self.lib.seccomp_load(ctx) and os._exit(99)}
 
 
-@case("the container's filter lets a pull work, with io_uring and without", '--io=uring')
-@case("the container's filter lets a pull work, with io_uring and without", '--io=threads')
+@case("the container's filter lets a pull work: io_uring", '--io=uring')
+@case("the container's filter lets a pull work: threads", '--io=threads')
 def profile(d, io):
     if harness.instrumented():
         raise Skip('at its end a sanitizer asks for more than the filter lets through')
@@ -223,8 +223,8 @@ def members(group):
     return found
 
 
-@case("the units' filters allow what the command's own does", 'blockpull@.service', {'seccomp'})
-@case("the units' filters allow what the command's own does", 'blockpull-serve@.service', set())
+@case("a unit's filter allows what the command's own does: pull", 'blockpull@.service', {'seccomp'})
+@case("a unit's filter allows what the command's own does: serve", 'blockpull-serve@.service', set())
 def unit_is_whole(_, unit, more):
     need('systemd-analyze')
     text = (FLEET / unit).read_text()

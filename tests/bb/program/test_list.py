@@ -64,7 +64,7 @@ def hash_sign(d):
     same(pulled_names('--list', written(d, '#1.qcow2\n./#1.qcow2\n'), cwd=d), ['./#1.qcow2'], 'names')
 
 
-@case('standard input')
+@case('a list is read from standard input')
 def standard_input(d):
     one, two = tops(d, 'one', 'two')
     with open(written(d, f'{one}\n{two}\n'), 'rb') as file:
@@ -72,8 +72,8 @@ def standard_input(d):
     check(is_pulled(one) and is_pulled(two), 'an image was left out')
 
 
-@case('names that end with a NUL', '--null')
-@case('names that end with a NUL', '-0')
+@case('names that end with a NUL: --null', '--null')
+@case('names that end with a NUL: -0', '-0')
 def null(d, option):
     names = ['two\nlines', '#no comment', '  ', 'last']
     tops(d, *names)
@@ -125,10 +125,10 @@ def bad_shard(d):
     before.verify('although it was refused')
 
 
-@case('shards have each name once, every N-th', 1)
-@case('shards have each name once, every N-th', 3)
-@case('shards have each name once, every N-th', 7)
-@case('shards have each name once, every N-th', 12)
+@case('shards have each name once, every N-th: of 1', 1)
+@case('shards have each name once, every N-th: of 3', 3)
+@case('shards have each name once, every N-th: of 7', 7)
+@case('shards have each name once, every N-th: of 12', 12)
 def shards(d, n):
     names = tops(d, *(f'v{i}' for i in range(10)))
     path = written(d, '\n#\n'.join(names) + '\n')
@@ -224,8 +224,8 @@ def killed(d):
         images.judge_pulled(name, 'qcow2', f'{d}/base.img')
 
 
-@case('a stop leaves the rest for the next time', signal.SIGINT)
-@case('a stop leaves the rest for the next time', signal.SIGTERM)
+@case('a stop leaves the rest for the next time: SIGINT', signal.SIGINT)
+@case('a stop leaves the rest for the next time: SIGTERM', signal.SIGTERM)
 def stopped(d, sig):
     names = tops(d, *(f'v{i}' for i in range(6)), size=4 * MIB)
     path = written(d, '\n'.join(names))

@@ -76,8 +76,8 @@ def watch(path):
     return seen
 
 
-@case('it is whole at every moment, in the sandbox')
-@case('it is whole at every moment, without', '--no-sandbox')
+@case('the file is whole at every moment, in the sandbox')
+@case('the file is whole at every moment, without the sandbox', '--no-sandbox')
 def while_running(d, *args):
     top = chain(d, 16 * MIB)
     process = harness.start(harness.blockpull, 'pull', '-q', '--bandwidth=2500K', *args, '--metrics-file', f'{d}/{FILE}', top)
@@ -135,7 +135,7 @@ def two_files(d):
     same(value(found, 'blockpull_images', file='b"c.prom', state='done'), 2, 'images done')
 
 
-@case('images that failed')
+@case('images that failed have their exit codes')
 def failed(d):
     good, bad = chain(d), chain(d, name='bad')
     images.patch(bad, 40, struct.pack('>Q', 1 << 40))
@@ -149,7 +149,7 @@ def failed(d):
     same(value(found, 'blockpull_exit_code'), FAILED, 'exit code')
 
 
-@case('a stop')
+@case('a stop leaves images that were not tried')
 def stopped(d):
     tops = [chain(d, 8 * MIB), chain(d, name='second')]
     process = harness.start(harness.blockpull, 'pull', '--bandwidth=1M', '--progress=json', '--metrics-file', f'{d}/{FILE}', *tops)
@@ -233,7 +233,7 @@ def full_disk(d):
     images.judge_pulled(top, 'qcow2', f'{d}/base.img')
 
 
-@case('it replaces nothing but a file of its own')
+@case('metrics replace nothing but a file of their own')
 def nothing_else(d):
     top, base = chain(d), f'{d}/base.img'
     os.symlink(base, f'{d}/link')
@@ -267,13 +267,13 @@ def nothing_else_first(d):
     check(os.path.islink(f'{d}/link.tmp'), 'the link is gone')
 
 
-@case('a dry run writes none')
+@case('a dry run writes no metrics')
 def dry_run(d):
     bp('pull', '-n', '--metrics-file', f'{d}/{FILE}', chain(d))
     check(not os.path.exists(f'{d}/{FILE}'), 'it wrote one')
 
 
-@case('others may read it')
+@case('others may read the file')
 def mode(d):
     bp('pull', '--metrics-file', f'{d}/{FILE}', chain(d), umask=0o022)
     same(oct(os.stat(f'{d}/{FILE}').st_mode & 0o777), '0o644', 'mode')

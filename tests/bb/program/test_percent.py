@@ -21,7 +21,7 @@ def percents(text):
     return [float(found) for found in re.findall(ONE, text)]
 
 
-@case('qemu-img itself looks so')
+@case('percents of qemu-img itself go from 0 to 100')
 def reference(d):
     shown = harness.run('qemu-img', 'convert', '-p', '-O', 'raw', chain(d), f'{d}/out')
     same([percents(shown.out)[0], percents(shown.out)[-1]], [0, 100], 'first and last')
@@ -39,7 +39,7 @@ def whole(d, *args):
     check(len(shown) > 3, f'only {shown}')
 
 
-@case('flatten, too')
+@case('percents of flatten go from 0 to 100')
 def flatten(d):
     shown = percents(bp('flatten', '--progress=qemu', '--bandwidth=4M', chain(d), f'{d}/out').out)
     same([shown[0], shown[-1]], [0, 100], 'first and last')
@@ -60,7 +60,7 @@ def stopped(d):
     check(result.out.endswith('\r\n') and '(100.00' not in result.out, repr(result.out))
 
 
-@case('not beside JSON')
+@case('percents and JSON do not go together')
 def json(d):
     refused(USAGE, ['--json', '--progress=qemu'], 'pull', '--json', '--progress=qemu', chain(d))
 

@@ -41,7 +41,7 @@ def built(*modules):
     return python, dict(site_of(python))
 
 
-@case('its own tests pass')
+@case('the package\'s own tests pass')
 def own_tests(d):
     python, env = built('pytest')
     result = harness.run(python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '--basetemp', f'{d}/pytest',
@@ -49,7 +49,7 @@ def own_tests(d):
     check(result.rc == 0 and ' passed' in result.out, str(result))
 
 
-@case('its types hold')
+@case('the package\'s types hold')
 def types(d):
     python, env = built('mypy')
     env.pop('PYTHONPATH')

@@ -76,12 +76,12 @@ def pull_one(d, fmt, *arguments):
     return f'{d}/pulled.img', told['past-cache']
 
 
-@case('raw', 'raw')
-@case('raw, threads', 'raw', '--io=threads')
-@case('raw, small memory', 'raw', '--memory=8M')
-@case('raw, verified', 'raw', '--verify')
-@case('qcow2', 'qcow2')
-@case('qcow2, image direct', 'qcow2', '--direct')
+@case('past the cache first, and then through it: raw', 'raw')
+@case('past the cache first, and then through it: raw, threads', 'raw', '--io=threads')
+@case('past the cache first, and then through it: raw, small memory', 'raw', '--memory=8M')
+@case('past the cache first, and then through it: raw, verified', 'raw', '--verify')
+@case('past the cache first, and then through it: qcow2', 'qcow2')
+@case('past the cache first, and then through it: qcow2, image direct', 'qcow2', '--direct')
 def past_the_cache_and_then_through_it(d, fmt, *arguments):
     must_go_past_the_cache()
     base, raw = base_of(d, fmt)
@@ -105,7 +105,7 @@ def past_the_cache_and_then_through_it(d, fmt, *arguments):
     untouched.verify('by the pulls')
 
 
-@case('partly cached')
+@case('what is cached stays, and the rest is read past the cache')
 def what_is_cached_stays(d):
     """A guest's boot has read some of it: that is read from the cache, and the rest past it."""
     must_go_past_the_cache()
@@ -123,8 +123,8 @@ def what_is_cached_stays(d):
     judge_pulled(pulled, 'qcow2', raw)
 
 
-@case('two layers')
-@case('two layers, threads', '--io=threads')
+@case('each of two cold layers gets its mark in one run')
+@case('each of two cold layers gets its mark in one run, threads', '--io=threads')
 def one_run_reads_of_two_cold_layers(d, *arguments):
     """Each gets its mark, from a run of its own."""
     base, _ = base_of(d, 'raw')
@@ -139,7 +139,7 @@ def one_run_reads_of_two_cold_layers(d, *arguments):
     judge_pulled(top, 'qcow2', flat)
 
 
-@case('dirty pages')
+@case('what is dirty in the cache is pulled')
 def what_is_dirty_in_the_cache_is_pulled(d):
     """Written a moment ago, and not by the device's way: it is read all the same."""
     base, _ = base_of(d, 'raw')
@@ -151,7 +151,7 @@ def what_is_dirty_in_the_cache_is_pulled(d):
     judge_pulled(pull_one(d, 'raw')[0], 'qcow2', base)
 
 
-@case('odd length')
+@case('a base of odd length is pulled to its end')
 def the_end_of_a_file_of_odd_length(d):
     base, _ = base_of(d, 'raw')
     with open(base, 'ab') as f:

@@ -34,18 +34,18 @@ def may_be_direct(d):
         raise Skip('no direct I/O on this file system') from None
 
 
-@case('qcow2', 'qcow2', None)
-@case('qcow2, threads', 'qcow2', None, '--io=threads')
-@case('qcow2, clusters of a block', 'qcow2', 'cluster_size=4k')
-@case('qcow2, large clusters', 'qcow2', 'cluster_size=2M')
-@case('qcow2, extended L2 entries', 'qcow2', 'extended_l2=on,cluster_size=128k')
-@case('qcow2, narrow refcounts, snapshot', 'qcow2', 'refcount_bits=2', '-q')
-@case('qcow2, written compressed', 'qcow2', 'cluster_size=16k', '--compress')
-@case('qcow2, written compressed, threads', 'qcow2', 'cluster_size=16k', '--compress', '--io=threads')
-@case('qcow2, slow', 'qcow2', None, '--bandwidth=6M')
-@case('qcow2, verified', 'qcow2', None, '--verify')
-@case('QED', 'qed', None)
-@case('QED, threads', 'qed', None, '--io=threads')
+@case('pulled directly: qcow2', 'qcow2', None)
+@case('pulled directly: qcow2, threads', 'qcow2', None, '--io=threads')
+@case('pulled directly: qcow2, clusters of a block', 'qcow2', 'cluster_size=4k')
+@case('pulled directly: qcow2, large clusters', 'qcow2', 'cluster_size=2M')
+@case('pulled directly: qcow2, extended L2 entries', 'qcow2', 'extended_l2=on,cluster_size=128k')
+@case('pulled directly: qcow2, narrow refcounts, snapshot', 'qcow2', 'refcount_bits=2', '-q')
+@case('pulled directly: qcow2, written compressed', 'qcow2', 'cluster_size=16k', '--compress')
+@case('pulled directly: qcow2, written compressed, threads', 'qcow2', 'cluster_size=16k', '--compress', '--io=threads')
+@case('pulled directly: qcow2, slow', 'qcow2', None, '--bandwidth=6M')
+@case('pulled directly: qcow2, verified', 'qcow2', None, '--verify')
+@case('pulled directly: QED', 'qed', None)
+@case('pulled directly: QED, threads', 'qed', None, '--io=threads')
 def pulled(d, fmt, options, *arguments):
     snapshots = options == 'refcount_bits=2'
     top, flat = chain(d, fmt, options, snapshots)
@@ -90,7 +90,7 @@ def dry_run(d):
     whole.verify('by a dry run')
 
 
-@case('an unknown word')
+@case('an unknown word is a usage error')
 def usage(d):
     result = bp('pull', '--direct=yes', f'{d}/x', rc=USAGE)
     check('--direct' in result.err, result.err)

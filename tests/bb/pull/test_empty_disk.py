@@ -28,10 +28,10 @@ def every_reader(image):
     bp('verify', image, image)
 
 
-@case('create IMAGE 0', 'qcow2', [])
+@case('create IMAGE 0: qcow2', 'qcow2', [])
 @case('create IMAGE 0, version 2, small clusters', 'qcow2', ['-o', 'compat=0.10,cluster_size=512'])
 @case('create IMAGE 0, large clusters', 'qcow2', ['-o', 'cluster_size=2M,refcount_bits=64'])
-@case('create IMAGE 0', 'qed', [])
+@case('create IMAGE 0: QED', 'qed', [])
 @case('create IMAGE 0, tables of two clusters', 'qed', ['-o', 'table_size=2,cluster_size=4K'])
 def made(d, fmt, args):
     for number, size in enumerate(('0', '0K', '0.0', '0B')):
@@ -60,9 +60,9 @@ def over_base(d, fmt):
     same(images.image_info(f'{d}/other')['virtual-size'], os.path.getsize(base), 'size without an argument')
 
 
-@case('flatten of an empty disk', 'raw')
-@case('flatten of an empty disk', 'qcow2')
-@case('flatten of an empty disk', 'qed')
+@case('flatten of an empty disk: raw', 'raw')
+@case('flatten of an empty disk: qcow2', 'qcow2')
+@case('flatten of an empty disk: QED', 'qed')
 def flattened(d, fmt):
     qemu_img('create', '-q', '-f', 'qcow2', f'{d}/empty', '0')
     bp('flatten', '-q', '-f', fmt, f'{d}/empty', f'{d}/out')

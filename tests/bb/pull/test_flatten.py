@@ -147,8 +147,8 @@ def full_disk(d, fmt, io):
     check('/out' in result.err and '.blockpull-' not in result.err, f'another file than was named: {result.err}')
 
 
-@case('stopped by a signal: nothing is left', signal.SIGINT)
-@case('stopped by a signal: nothing is left', signal.SIGTERM)
+@case('stopped by SIGINT: nothing is left', signal.SIGINT)
+@case('stopped by SIGTERM: nothing is left', signal.SIGTERM)
 def stopped(d, sig):
     raw_image(f'{d}/base.img', 8 * MIB)
     top, names = overlay(f'{d}/top.img', 'base.img'), os.listdir(d)

@@ -119,7 +119,7 @@ def pulls(d, data_len, overlay, args):
 
 
 @case('--holes=trust takes the word of one that lies', 0, False)
-@case('through an overlay, too', 0, True)
+@case('--holes=trust takes the word of one that lies through an overlay', 0, True)
 def trusting(d, data_len, overlay):
     truth = dense_base(d)
     with liar(d, data_len, overlay) as lie:

@@ -71,7 +71,7 @@ def killed(d):
     check((left + 4 * MIB) / seconds >= RATE * 0.9, 'the share of the killed is lost')
 
 
-@case('its rate changes for all at once')
+@case('a budget\'s rate changes for all at once')
 def changed(d):
     tops = disks(d, 2, 32 * MIB)
     processes = [pull(d, top, f'--control={top}.c', rate=MIB) for top in tops]
@@ -139,8 +139,8 @@ def plugin_refuses(d):
 
 
 @case('whatever is written into it, no pull hangs', 'garbage')
-@case('and none if it is cut', 'cut')
-@case('or emptied beside a pull', 'zeros')
+@case('no pull hangs if the budget is cut', 'cut')
+@case('no pull hangs if the budget is emptied beside it', 'zeros')
 def hostile(d, what):
     chosen = random.Random(7)
     tops = disks(d, 2, 24 * MIB)

@@ -88,7 +88,7 @@ def alone(d, fmt):
     all_work(d, top)
 
 
-@case('one that names further files is refused by every command')
+@case('a template that names further files is refused by every command')
 def named_further(d):
     top = deep(d)
     flat = images.flatten(top, 'qed', f'{d}/flat')
@@ -102,7 +102,7 @@ def named_further(d):
     check(not os.path.exists(f'{d}/out'), 'flatten left a file')
 
 
-@case('and opened by the word of the user')
+@case('a template that names further files is opened by the word of the user')
 def by_word(d):
     os.mkdir(f'{d}/links')
     for args in (['--backing-format=auto'], ['--backing-format=m2=qed', '--backing-format', f'{d}/m1=qcow2'],

@@ -42,7 +42,7 @@ def iops(d):
 
 @case('64 MiB within 8 s, and holes beside them')
 @case('a bandwidth that would be too late is raised', '--bandwidth=1M')
-@case('in clusters of 2 MiB', 'cluster_size=2M')
+@case('a bandwidth that would be too late is raised, in clusters of 2 MiB', 'cluster_size=2M')
 def within(d, *args):
     flat = raw_image(f'{d}/base.img', 512 * MIB, *((i * 64 * MIB, 8 * MIB) for i in range(8)))
     options = [arg for arg in args if not arg.startswith('--')]

@@ -38,14 +38,14 @@ def place_of(path, content):
         return file.read().find(content)
 
 
-@case('qcow2', 'qcow2', None)
-@case('qcow2 of 4 KiB clusters', 'qcow2', 'cluster_size=4k')
-@case('qcow2 of 2 MiB clusters', 'qcow2', 'cluster_size=2M')
-@case('qcow2 with subclusters', 'qcow2', 'cluster_size=64k,extended_l2=on')
-@case('compressed', 'qcow2', None, '--compress')
-@case('compressed, 2 MiB clusters', 'qcow2', 'cluster_size=2M', '--compress=zstd')
-@case('with a data file', 'qcow2', 'data_file=DIR/top.data')
-@case('qed', 'qed', None)
+@case('what is right is found right: qcow2', 'qcow2', None)
+@case('what is right is found right: qcow2 of 4 KiB clusters', 'qcow2', 'cluster_size=4k')
+@case('what is right is found right: qcow2 of 2 MiB clusters', 'qcow2', 'cluster_size=2M')
+@case('what is right is found right: qcow2 with subclusters', 'qcow2', 'cluster_size=64k,extended_l2=on')
+@case('what is right is found right: compressed', 'qcow2', None, '--compress')
+@case('what is right is found right: compressed, 2 MiB clusters', 'qcow2', 'cluster_size=2M', '--compress=zstd')
+@case('what is right is found right: with a data file', 'qcow2', 'data_file=DIR/top.data')
+@case('what is right is found right: qed', 'qed', None)
 def verified(d, fmt, options, *args):
     base = random_base(f'{d}/base.img')
     top = f'{d}/top.img'
@@ -81,8 +81,8 @@ def slow_pull(top, *args):
 
 
 @case('a byte that rots keeps the link', 'qcow2', None)
-@case('with io_uring or not', 'qcow2', None, '--io=threads')
-@case('in QED', 'qed', None)
+@case('a byte that rots keeps the link, with threads', 'qcow2', None, '--io=threads')
+@case('a byte that rots keeps the link, in QED', 'qed', None)
 def rotten(d, fmt, options, *args):
     base = random_base(f'{d}/base.img')
     before = Untouched(base)
@@ -153,7 +153,7 @@ def rotten_flatten(d):
     before.verify('by flattening')
 
 
-@case('it is read from the device, not from the page cache')
+@case('what was written is read back from the device, not from the page cache')
 def uncached(d):
     random_base(f'{d}/base.img')
     top = f'{d}/top.img'

@@ -72,11 +72,11 @@ def is_lean(result, n_jobs):
     check(harness.instrumented() or result.max_rss <= 64 * MIB + n_jobs * MIB // 2, f'{result.max_rss} bytes of memory')
 
 
-@case('raw', 'raw')
-@case('qcow2, packed with zlib', 'qcow2')
-@case('into packed images', 'raw', '--compress')  # which takes long
-@case('verified', 'raw', '--verify')
-@case('threads', 'raw', '--io=threads')
+@case('the base is read once: raw', 'raw')
+@case('the base is read once: qcow2, packed with zlib', 'qcow2')
+@case('the base is read once: into packed images', 'raw', '--compress')  # which takes long
+@case('the base is read once: verified', 'raw', '--verify')
+@case('the base is read once: threads', 'raw', '--io=threads')
 def once(d, fmt, *words):
     fan = Fan(d, fmt, min(N, 6) if '--compress' in words else N)
     result = bp(*fan.words('--json', *words), timeout=600)
@@ -182,7 +182,7 @@ def far_slower(d):
 
 
 @case('one is written slowly, one fails, one is aborted: the base is read once for the others', 'raw')
-@case('and one that is packed with zlib, too', 'qcow2')
+@case('one is written slowly, one fails, one is aborted: a base packed with zlib is read once for the others', 'qcow2')
 def in_trouble(d, fmt):
     behind, small = small_space(d)
     fan = Fan(d, fmt)
@@ -207,7 +207,7 @@ def in_trouble(d, fmt):
         judge(top, fan.flat)
 
 
-@case('stopped, and pulled again')
+@case('stopped overlays are pulled again')
 def stopped(d):
     fan = Fan(d, 'raw')
     pull = harness.start(harness.blockpull, *fan.words('--progress=json', '--bandwidth=64M'))

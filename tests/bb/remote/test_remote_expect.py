@@ -57,7 +57,7 @@ def named(d, file):
 
 
 @case('a pull, a flatten and a verify of what is expected, as text and as JSON', 'raw')
-@case('the same of a qcow2 base, whose file is what was hashed', 'qcow2')
+@case('a pull, a flatten and a verify of a qcow2 base, whose file is what was hashed', 'qcow2')
 def right(d, fmt):
     top, m = disk(d, fmt), manifest(d)
     remote = server(d)
@@ -70,7 +70,7 @@ def right(d, fmt):
 
 
 @case('the hash of all of it: read before, and compared with what is read afterwards', 'raw')
-@case('the same of a qcow2 base', 'qcow2')
+@case('the hash of all of it, of a qcow2 base', 'qcow2')
 def whole_hash(d, fmt):
     top = disk(d, fmt)
     digest = bp('hash', '-f', 'raw', f'{d}/base').out.split()[0]
@@ -126,7 +126,7 @@ def catches(process):
 
 
 @case('Ctrl-C while the base is hashed is heard then, and nothing was written', '')
-@case('the same where the program has begun to tidy up behind itself: the server stood still when it first looked', 'late')
+@case('Ctrl-C is heard where the program has begun to tidy up: the server stood still when it first looked', 'late')
 def stopped(d, late):
     top = disk(d)
     digest = bp('hash', '-f', 'raw', f'{d}/base').out.split()[0]
@@ -161,9 +161,9 @@ def read_once(d):
 
 
 @case('one byte is another: the pull fails, and the link stays', 'raw', 7 * MIB + 12345)
-@case('the last byte', 'raw', SIZE - 1)
-@case('one in the data of a qcow2 base', 'qcow2', 7 * MIB + 12345)
-@case('one in its header', 'qcow2', 30)
+@case('the last byte is another: the pull fails, and the link stays', 'raw', SIZE - 1)
+@case('a byte in the data of a qcow2 base is another: the pull fails, and the link stays', 'qcow2', 7 * MIB + 12345)
+@case('a byte in the header of a qcow2 base is another: the pull fails, and the link stays', 'qcow2', 30)
 def wrong(d, fmt, at):
     top, m = disk(d, fmt), manifest(d)
     change(d, at)

@@ -63,7 +63,7 @@ def away(d):
     end(remote)
 
 
-@case('one that is away for long: an error after guest-timeout, what was pulled is served, the pull pauses and goes on')
+@case('a server that is away for long: an error after guest-timeout, what was pulled is served, the pull pauses and goes on')
 def pauses(d):
     disk(d)
     remote = base(d)
@@ -85,7 +85,7 @@ def pauses(d):
     end(remote)
 
 
-@case('one that is away for good: it ends, and the link stays')
+@case('a server that is away for good: the plugin ends, and the link stays')
 def for_good(d):
     disk(d)
     remote = base(d)

@@ -27,7 +27,7 @@ def over(server):
 
 
 @case('a server that is away for 3 s: requests wait, and then all is right', [])
-@case('the same with --no-sandbox', ['--no-sandbox'])
+@case('a server that is away for 3 s: requests wait, with --no-sandbox', ['--no-sandbox'])
 def away(d, words):
     disk(d)
     remote = base(d)
@@ -84,7 +84,7 @@ def memory(d):
     end(remote)
 
 
-@case('one that is away for good: errors in time, what was pulled is served, the link stays')
+@case('a server that is away for good: errors in time, what was pulled is served, the link stays')
 def for_good(d):
     disk(d)
     remote = base(d)
@@ -133,7 +133,7 @@ def goes_on(d):
     end(remote)
 
 
-@case('it ends when it is told to, while the job and a request wait for a server')
+@case('serve ends when it is told to, while the job and a request wait for a server')
 def ends(d):
     disk(d)
     remote = base(d)
