@@ -47,16 +47,8 @@ static void wait_events(int n)
 
 static void begin(void)
 {
-	static uint8_t block[MiB];
-	int fd;
-
 	scratch_make();
-	fd = open(scratch("base"), O_CREAT | O_RDWR, 0600);
-	for (unsigned i = 0; i < BASE_LEN / MiB; i++) {
-		memset(block, (int)i + 1, sizeof(block));
-		cr_assert_eq(pwrite(fd, block, MiB, (off_t)i * MiB), MiB);
-	}
-	close(fd);
+	scratch_numbered("base", BASE_LEN / MiB);
 	make_overlay("one", BPULL_FORMAT_QCOW2, "base");
 	make_overlay("two", BPULL_FORMAT_QCOW2, "base");
 	cr_assert_eq(bpull_virt_open(NULL, NULL, &virt, &error), 0, "%s", error.message);

@@ -70,16 +70,8 @@ static void write_byte(const char *name, uint64_t guest_off, uint8_t byte)
 /* base, mid over it, top over that; in top and mid a byte of their own. */
 static void begin(void)
 {
-	static uint8_t block[MiB];
-	int fd;
-
 	scratch_make();
-	fd = open(scratch("base"), O_CREAT | O_RDWR, 0600);
-	for (unsigned i = 0; i < BASE_LEN / MiB; i++) {
-		memset(block, (int)i + 1, sizeof(block));
-		cr_assert_eq(pwrite(fd, block, MiB, (off_t)i * MiB), MiB);
-	}
-	close(fd);
+	scratch_numbered("base", BASE_LEN / MiB);
 	make_layer("mid", "base", BPULL_FORMAT_RAW);
 	make_layer("top", "mid", BPULL_FORMAT_QCOW2);
 	write_byte("mid", MiB, 0x71);

@@ -89,6 +89,21 @@ const char *scratch_filled(const char *name, int byte, unsigned long len)
 	return path;
 }
 
+const char *scratch_numbered(const char *name, unsigned n_mib)
+{
+	size_t mib = 1 << 20;
+	unsigned char *bytes = malloc(n_mib * mib);
+	const char *path;
+
+	if (!bytes)
+		abort();
+	for (unsigned i = 0; i < n_mib; i++)
+		memset(bytes + i * mib, (int)i + 1, mib);
+	path = scratch_file(name, bytes, n_mib * mib);
+	free(bytes);
+	return path;
+}
+
 unsigned scratch_n_files(void)
 {
 	DIR *dir = opendir(scratch_path);

@@ -17,6 +17,8 @@ const char *scratch(const char *name);
 const char *scratch_file(const char *name, const void *bytes, unsigned long len);
 /* The same with so many equal bytes. */
 const char *scratch_filled(const char *name, int byte, unsigned long len);
+/* A file of so many MiB, each full of its number, from 1 on. */
+const char *scratch_numbered(const char *name, unsigned n_mib);
 /* Entries of the directory itself. */
 unsigned scratch_n_files(void);
 /* Runs a program with its output thrown away; its exit status, or -1 if it cannot be run. NULL

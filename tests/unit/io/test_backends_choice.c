@@ -60,6 +60,21 @@ static int write_and_read(struct io *io)
 	return unlink(scratch("disk")) || memcmp(buf, "hello", 5) ? 14 : 0;
 }
 
+/* 0 or the step that failed. */
+static int auto_takes_threads(void)
+{
+	struct io *io;
+	int rc;
+
+	if (io_open(IO_CHOICE_AUTO, 8, &io, NULL))
+		return 3;
+	if (strcmp(io->ops->name, "threads"))
+		return 4;
+	rc = write_and_read(io);
+	io_close(io);
+	return rc;
+}
+
 static int refused_at_the_door(int error)
 {
 	struct io *io;
@@ -72,13 +87,7 @@ static int refused_at_the_door(int error)
 		return 1;
 	if (!strstr(err.message, "io_uring") || !strstr(err.message, strerror(error)))
 		return 2;
-	if (io_open(IO_CHOICE_AUTO, 8, &io, &err))
-		return 3;
-	if (strcmp(io->ops->name, "threads"))
-		return 4;
-	int ret = write_and_read(io);
-	io_close(io);
-	return ret;
+	return auto_takes_threads();
 }
 
 Test(choice, auto_takes_threads_where_the_ring_is_forbidden)
@@ -99,16 +108,7 @@ Test(choice, auto_takes_threads_where_memory_is_short)
 /* The ring can be made but not entered: only a round trip finds that out. */
 static int refused_inside(int error)
 {
-	struct io *io;
-	if (seccomp_deny(SYS_io_uring_enter, -1, error))
-		return 77;
-	if (io_open(IO_CHOICE_AUTO, 8, &io, NULL))
-		return 1;
-	if (strcmp(io->ops->name, "threads"))
-		return 2;
-	int ret = write_and_read(io);
-	io_close(io);
-	return ret;
+	return seccomp_deny(SYS_io_uring_enter, -1, error) ? 77 : auto_takes_threads();
 }
 
 Test(choice, auto_takes_threads_where_the_ring_cannot_be_entered)
@@ -116,19 +116,10 @@ Test(choice, auto_takes_threads_where_the_ring_cannot_be_entered)
 	in_child(refused_inside, EPERM, "EPERM");
 }
 
+/* Without the eventfd no thread would be woken, so it is threads again. */
 static int no_registration(int error)
 {
-	struct io *io;
-	if (seccomp_deny(SYS_io_uring_register, -1, error))
-		return 77;
-	if (io_open(IO_CHOICE_AUTO, 8, &io, NULL))
-		return 1;
-	/* Without the eventfd no thread would be woken, so it is threads again. */
-	if (strcmp(io->ops->name, "threads"))
-		return 2;
-	int ret = write_and_read(io);
-	io_close(io);
-	return ret;
+	return seccomp_deny(SYS_io_uring_register, -1, error) ? 77 : auto_takes_threads();
 }
 
 Test(choice, auto_takes_threads_where_nothing_can_be_registered)

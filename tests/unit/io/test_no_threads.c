@@ -213,20 +213,21 @@ Test(no_threads, without_room_for_a_thread_opening_names_the_limit)
 	as_another(no_room_uring);
 }
 
+static int use_threads_and_close(struct io *io)
+{
+	int rc = strcmp(io->ops->name, "threads") ? 2 : use(io);
+
+	io_close(io);
+	return rc;
+}
+
 /* Not for the ring, which needs one of the kernel's as well. */
 static int room_for_one(void)
 {
 	struct err err = { 0 };
 	struct io *io;
-	int rc;
 
-	if (open_with_room_for(1, IO_CHOICE_AUTO, &io, &err))
-		return 1;
-	if (strcmp(io->ops->name, "threads"))
-		return 2;
-	rc = use(io);
-	io_close(io);
-	return rc;
+	return open_with_room_for(1, IO_CHOICE_AUTO, &io, &err) ? 1 : use_threads_and_close(io);
 }
 
 Test(no_threads, with_room_for_one_thread_all_requests_end)
@@ -240,16 +241,9 @@ static int one_ever(void)
 {
 	struct err err = { 0 };
 	struct io *io;
-	int rc;
 
 	one_starts = true;
-	if (io_open(IO_CHOICE_AUTO, 8, &io, &err))
-		return 1;
-	if (strcmp(io->ops->name, "threads"))
-		return 2;
-	rc = use(io);
-	io_close(io);
-	return rc;
+	return io_open(IO_CHOICE_AUTO, 8, &io, &err) ? 1 : use_threads_and_close(io);
 }
 
 Test(no_threads, a_thread_that_runs_is_kept)
@@ -261,13 +255,8 @@ static int room_for_few(void)
 {
 	struct err err = { 0 };
 	struct io *io;
-	int rc;
 
-	if (open_with_room_for(3, IO_CHOICE_THREADS, &io, &err))
-		return 1;
-	rc = use(io);
-	io_close(io);
-	return rc;
+	return open_with_room_for(3, IO_CHOICE_THREADS, &io, &err) ? 1 : use_threads_and_close(io);
 }
 
 Test(no_threads, with_room_for_few_threads_all_requests_end)
