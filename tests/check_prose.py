@@ -158,12 +158,13 @@ def unknown_functions(root):
 
 def main():
     root = pathlib.Path(sys.argv[1])
-    checks = [("the architecture lists every state", unlisted_states(root)),
-              ("no sentence hides who does a thing", hidden_subjects(root)),
-              ("no comment is a question", questions(root)),
-              ("parts of a range have the glossary's names", other_nouns(root)),
-              ("documents name what there is", unknown_names(root)),
-              ("the architecture names the library's functions", unknown_functions(root))]
+    checks = [("the architecture lists every state", unlisted_states(root),
+               "mend the table of states in docs/architecture.md, or the order at the top of the file"),
+              ("no sentence hides who does a thing", hidden_subjects(root), "name the thread, the request, the program"),
+              ("no comment is a question", questions(root), "say what is so"),
+              ("parts of a range have the glossary's names", other_nouns(root), "docs/glossary.md has the words"),
+              ("documents name what there is", unknown_names(root), "write the name that it has now"),
+              ("the architecture names the library's functions", unknown_functions(root), "write the name that it has now")]
     return tree.report(checks)
 
 

@@ -205,20 +205,24 @@ def circles(graph):
 def calls(root, archives):
     graph, n_files = call_graph(root, archives)
     few = [f"only {n_files} objects found: the pattern is wrong"] if n_files < 100 else []
-    return [("no call climbs", few + list(upward_calls(graph))),
-            ("no files use each other in a circle", circles(graph))]
+    return [("no call climbs", few + list(upward_calls(graph)),
+             "move the function down, or have the upper room hand it down in a table"),
+            ("no files use each other in a circle", circles(graph), "move what both need to a third file")]
 
 
 def main():
     root, *archives = map(pathlib.Path, sys.argv[1:])
-    checks = [("every file of the library has a room", strangers(root, ORDER)),
-              ("no include climbs", upward_includes(root, ORDER)),
-              ("every file of the programs has a room", strangers(root, PROGRAMS)),
-              ("no include of the programs climbs", upward_includes(root, PROGRAMS)),
-              ("the architecture's map has every file", unmapped(root)),
-              ("a layer is called by its wrappers", direct_layer_ops(root)),
-              (f"no header has more than {MAX_PROTOTYPES} prototypes", big_headers(root)),
-              (f"no struct has more than {MAX_FIELDS} fields", big_structs(root))]
+    room = "add the folder to {} of tests/check_rooms.py, behind all folders that it uses"
+    lower = "move what both need to the lower room, or have the upper one hand it down"
+    checks = [("every file of the library has a room", strangers(root, ORDER), room.format("ORDER")),
+              ("no include climbs", upward_includes(root, ORDER), lower),
+              ("every file of the programs has a room", strangers(root, PROGRAMS), room.format("PROGRAMS")),
+              ("no include of the programs climbs", upward_includes(root, PROGRAMS), lower),
+              ("the architecture's map has every file", unmapped(root),
+               "mend the folder's table in docs/architecture.md, below \"Where things are\""),
+              ("a layer is called by its wrappers", direct_layer_ops(root), "call the function of formats/core/layer*.h"),
+              (f"no header has more than {MAX_PROTOTYPES} prototypes", big_headers(root), "split it, and its source, by subject"),
+              (f"no struct has more than {MAX_FIELDS} fields", big_structs(root), "put fields that belong together into a part")]
     if archives:
         checks += calls(root, archives)
     return tree.report(checks)

@@ -211,20 +211,29 @@ def long_readme(root):
 
 def main():
     root = pathlib.Path(sys.argv[1])
-    checks = [("commands use the public header only", private_includes(root)),
-              ("every file has its licence line", unlicensed(root)),
-              ("no line is longer than 100 columns", wide(root)),
-              (f"no file has more than {MAX_LINES} lines", long_files(root)),
-              (f"no folder has more than {MAX_ENTRIES} entries", crowded(root)),
-              ("every folder has a README", without_readme(root)),
-              ("no message of the library names an option", options_named(root)),
-              ("each public pointer was tried as NULL", untested_pointers(root)),
-              ("a function's name is found once", names_found_twice(root)),
-              ("what is simulated begins no thread", threads_simulated(root)),
-              (f"README.md has less than {README_LINES} lines", long_readme(root)),
-              ("nothing new lies at the top level", stray_names(root))]
+    checks = [("commands use the public header only", private_includes(root),
+               "use what engine/blockpull.h has, or add a call there (docs/abi.md)"),
+              ("every file has its licence line", unlicensed(root),
+               "begin it with the first line that the files beside it have"),
+              ("no line is longer than 100 columns", wide(root),
+               "run clang-format -i on the file; break comments and strings by hand"),
+              (f"no file has more than {MAX_LINES} lines", long_files(root), "move one subject of it to a file of its own"),
+              (f"no folder has more than {MAX_ENTRIES} entries", crowded(root),
+               "make a room in it, with a README.md, a place in ORDER of tests/check_rooms.py and a table in docs/architecture.md"),
+              ("every folder has a README", without_readme(root),
+               f"write one as those beside it are, with the parts {' and '.join(README_PARTS)}"),
+              ("no message of the library names an option", options_named(root), "say it in tools/cli/advice.c"),
+              ("each public pointer was tried as NULL", untested_pointers(root),
+               "add the row, or write in the header that NULL is allowed and put the name into MAY_BE_NULL here"),
+              ("a function's name is found once", names_found_twice(root),
+               "put its file's or its format's name before it, in the newer of the two files"),
+              ("what is simulated begins no thread", threads_simulated(root),
+               "make a test of real files of it, in tests/api/ or tests/bb/"),
+              (f"README.md has less than {README_LINES} lines", long_readme(root), "docs/ has room for more"),
+              ("nothing new lies at the top level", stray_names(root), "put it into a folder")]
     if len(sys.argv) > 2:
-        checks.append(("the library exports the header", export_differences(root, sys.argv[2])))
+        checks.append(("the library exports the header", export_differences(root, sys.argv[2]),
+                       "write its name into engine/libblockpull.map (docs/abi.md says into which node)"))
     return tree.report(checks)
 
 

@@ -14,13 +14,16 @@ def functions(path):
 
 
 def report(checks):
-    """checks: (name, findings), each finding a line of text. Prints TAP; returns the exit status."""
+    """checks: (name, findings, what to do about them, or nothing), each finding a line of text. Prints TAP; returns the
+    exit status."""
     print(f"1..{len(checks)}")
     bad = 0
-    for number, (name, findings) in enumerate(checks, 1):
+    for number, (name, findings, *remedy) in enumerate(checks, 1):
         findings = list(findings)
         bad += bool(findings)
         print(f"{'not ok' if findings else 'ok'} {number} - {name}")
         for finding in findings:
             print(f"# {finding}")
+        if findings and remedy:
+            print(f"# What to do: {remedy[0]}")
     return 1 if bad else 0
