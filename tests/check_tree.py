@@ -4,7 +4,7 @@
 header only, the shared library exports what the header declares and nothing
 else, every file carries its licence line, no line and no file is too long, no folder has too
 many entries, every folder has a README that says what it may use and where to start reading,
-no message of the library names an option of the command, every pointer of a public function
+no source, manual page or black-box test is left out of the build, no message of the library names an option of the command, every pointer of a public function
 has a row in the table of NULLs, no two functions of the library have one name, what runs in
 the simulated machine begins no thread, README.md is short, nothing new lies at the top level. The order of the folders: check_rooms.py.
 
@@ -111,6 +111,34 @@ def without_readme(root):
         else:
             text = (root / folder / "README.md").read_text()
             yield from (f"{folder}/README.md has no part {part}" for part in README_PARTS if part not in text)
+
+
+# What other tools than Meson compile.
+BUILT_ELSEWHERE = {"tests/serve/guest.c": "for a guest, by tests/bb/live/",
+                   "tests/serve/guest_work.c": "for a guest, by tests/bb/live/",
+                   "tools/packaging/try_dev.c": "against the installed package",
+                   "tools/packaging/try_nbd.c": "against the installed package"}
+
+
+def unbuilt(root):
+    """Sources, manual pages and black-box tests that no meson.build of a folder around them names: they are forgotten
+    without a word."""
+    texts = {path.parent: path.read_text() for top in ("engine", "formats", "io", "tools", "bench", "tests", "docs")
+             for path in (root / top).glob("**/meson.build")}
+    wanted = {path: path.name for path in sources(root, "engine", "formats", "io", "tools", "bench", "tests")
+              if path.suffix == ".c"}
+    wanted.update({path: path.name.removesuffix(".scd") for path in (root / "docs").glob("*.scd")})
+    if len(wanted) < 600:
+        yield f"only {len(wanted)} sources found: the pattern is wrong"
+    for path, name in wanted.items():
+        near = [(folder, text) for folder, text in texts.items() if path.is_relative_to(folder)]
+        if str(path.relative_to(root)) not in BUILT_ELSEWHERE and not any(
+                f"'{(path.parent / name).relative_to(folder)}'" in text for folder, text in near):
+            yield str(path.relative_to(root))
+    rows = (root / "tests/meson.build").read_text().partition("black_box_tests = {")[2]
+    for path in sorted((root / "tests/bb").glob("*/test_*.py")):
+        if f"'{path.stem.removeprefix('test_')}'" not in rows:
+            yield str(path.relative_to(root))
 
 
 def declared(root):
@@ -222,6 +250,8 @@ def main():
                "make a room in it, with a README.md, a place in ORDER of tests/check_rooms.py and a table in docs/architecture.md"),
               ("every folder has a README", without_readme(root),
                f"write one as those beside it are, with the parts {' and '.join(README_PARTS)}"),
+              ("what is built or run has its row", unbuilt(root),
+               "name it in the meson.build of its folder, or of the one around that"),
               ("no message of the library names an option", options_named(root), "say it in tools/cli/advice.c"),
               ("each public pointer was tried as NULL", untested_pointers(root),
                "add the row, or write in the header that NULL is allowed and put the name into MAY_BE_NULL here"),
