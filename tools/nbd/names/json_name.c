@@ -86,25 +86,30 @@ static int check_item(const struct nbd_reading *reading, const struct json_flat_
 						     : "");
 }
 
+static const char *const formats[] = { "raw", "qcow2", "qed", NULL };
+static const enum bpull_format format_numbers[] = { BPULL_FORMAT_RAW, BPULL_FORMAT_QCOW2,
+						    BPULL_FORMAT_QED };
+static const char *const protocols[] = { "nbd", "file", NULL };
+static const char *const addresses[] = { "inet", "unix", NULL };
+
 /* Keys on whose values others depend, and what these may be. */
 static const struct {
 	const char *key;
-	const char *words[4];
+	const char *const *words;
 	const char *all;
 } known_words[] = {
-	{ "driver",
-	  { "raw", "qcow2", "qed" },
-	  "raw, qcow2 and qed, over a 'file' of nbd or file," },
-	{ "file.driver", { "nbd", "file" }, "nbd and file" },
-	{ "file.server.type", { "inet", "unix" }, "inet and unix" },
+	{ "driver", formats, "raw, qcow2 and qed, over a 'file' of nbd or file," },
+	{ "file.driver", protocols, "nbd and file" },
+	{ "file.server.type", addresses, "inet and unix" },
 };
 
-static bool is_known_word(const char *const *words, const char *text)
+/* Its place in the list; -1: it is not there. */
+static int word_place(const char *const *words, const char *text)
 {
-	for (; *words; words++)
-		if (!strcmp(*words, text))
-			return true;
-	return false;
+	for (int i = 0; words[i]; i++)
+		if (!strcmp(words[i], text))
+			return i;
+	return -1;
 }
 
 static int check_words(const struct nbd_reading *reading, const struct json_flat *flat)
@@ -115,7 +120,7 @@ static int check_words(const struct nbd_reading *reading, const struct json_flat
 		const char *text = text_of(flat, known_words[i].key);
 
 		if (json_flat_find(flat, known_words[i].key) &&
-		    !is_known_word(known_words[i].words, text))
+		    word_place(known_words[i].words, text) < 0)
 			return nbd_bad_name(
 				reading,
 				"its '%s' is '%s', and only %s are read here; have another program "
@@ -194,14 +199,11 @@ static int set_place(const struct nbd_reading *reading, const struct json_flat *
 static int use(const struct nbd_reading *reading, const struct json_flat *flat,
 	       struct nbd_name *name)
 {
-	const char *format = text_of(flat, "driver");
-	int rc = check(reading, flat);
+	int rc = check(reading, flat); /* so its driver is one of the formats */
 
 	if (rc)
 		return rc;
-	name->format = !strcmp(format, "raw")   ? BPULL_FORMAT_RAW
-		       : !strcmp(format, "qed") ? BPULL_FORMAT_QED
-						: BPULL_FORMAT_QCOW2;
+	name->format = format_numbers[word_place(formats, text_of(flat, "driver"))];
 	name->kind = is_there(flat, NBD) ? NBD_NAME_PLACE : NBD_NAME_FILE;
 	if (name->kind == NBD_NAME_PLACE)
 		return set_place(reading, flat, &name->place);
