@@ -34,7 +34,7 @@ struct table_cache;
 struct table_need {
 	struct file *file;
 	uint64_t host_off;
-	uint32_t len; /* 1..TABLE_MAX_LEN */
+	uint32_t len; /* 8..TABLE_MAX_LEN, a multiple of 8 */
 	/* Behind it lie more tables of the same length that a walk will want next, so many bytes of
 	 * them. */
 	uint32_t more_len;
@@ -68,8 +68,9 @@ void table_cache_free(struct table_cache *cache);
 void table_cache_set_budget(struct table_cache *cache, size_t budget);
 size_t table_cache_budget(const struct table_cache *cache); /* bytes */
 
-/* 0 and *out; TABLE_NEED and *need (also while the table is loading). -EUCLEAN: a table of another
- * length is cached at this place, so two tables of the image lie on each other. */
+/* len as in struct table_need. 0 and *out; TABLE_NEED and *need (also while the table is loading).
+ * -EUCLEAN: a table of another length is cached at this place, so two tables of the image lie on
+ * each other. */
 int table_get(struct table_cache *cache, struct file *file, uint64_t host_off, uint32_t len,
 	      struct table **out, struct table_need *need);
 /* The cached table whatever its state, or NULL. */
