@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Which format a file has, and opening it as that. A table with registration was
- * rejected: three formats are known when this is compiled, and a switch lets the
+ * rejected: all formats are known when this is compiled, and a switch lets the
  * compiler find the place that forgot one.
  */
 #include "formats/chain/open.h"

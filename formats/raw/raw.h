@@ -13,7 +13,7 @@ struct table_cache;
 /* Parses the header. The file stays the caller's. Errors: -EUCLEAN damaged, -ENOTSUP, -EINVAL not
  * of this format, -ENOMEM, I/O. */
 int raw_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
-/* And such a one an ordinary raw one. */
+/* Makes a layer that a flatten has filled (raw_new.h) an ordinary raw one. */
 void raw_make_ordinary(struct layer *layer);
 
 #endif
