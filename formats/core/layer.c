@@ -26,13 +26,11 @@ const char *format_name(enum image_format format)
 
 enum image_format format_by_name(const char *name, size_t len)
 {
-	static const enum image_format all[] = { IMAGE_RAW, IMAGE_QCOW2, IMAGE_QED };
-
-	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-		const char *known = format_name(all[i]);
+	for (int i = IMAGE_RAW; i <= IMAGE_LAST; i++) {
+		const char *known = format_name((enum image_format)i);
 
 		if (strlen(known) == len && !memcmp(known, name, len))
-			return all[i];
+			return (enum image_format)i;
 	}
 	return IMAGE_UNKNOWN;
 }

@@ -32,6 +32,7 @@ enum image_format {
 	IMAGE_RAW,
 	IMAGE_QCOW2,
 	IMAGE_QED,
+	IMAGE_LAST = IMAGE_QED,
 };
 
 enum extent_kind {
@@ -68,7 +69,7 @@ struct refusal {
  * the functions of the table's header. */
 struct layer_ops {
 	enum image_format format;
-	const char *name;                          /* "raw", "qcow2", "qed" */
+	const char *name;                          /* as format_name() has it */
 	const struct layer_tables_ops *tables;     /* layer_tables.h: qcow2, QED */
 	const struct layer_fill_ops *fill;         /* layer_fill.h: what can be an overlay */
 	const struct layer_compress_ops *compress; /* layer_compress.h: qcow2 */

@@ -5,6 +5,7 @@
  */
 #include "engine/api/options/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,6 +228,12 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 		.giver = options_giver(options),
 	};
 }
+
+static_assert((int)BPULL_FORMAT_RAW == (int)IMAGE_RAW &&
+		      (int)BPULL_FORMAT_QCOW2 == (int)IMAGE_QCOW2 &&
+		      (int)BPULL_FORMAT_QED == (int)IMAGE_QED &&
+		      (int)BPULL_FORMAT_QED == (int)IMAGE_LAST,
+	      "one is cast to the other: a new format has the same number in both");
 
 const char *bpull_format_name(enum bpull_format format)
 {

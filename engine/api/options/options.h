@@ -32,6 +32,6 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
  * caller's. */
 struct file_giver options_giver(const struct bpull_disk_options *options);
 /* The last of enum bpull_format: what lies behind is unknown. */
-#define OPTIONS_LAST_FORMAT BPULL_FORMAT_QED
+#define OPTIONS_LAST_FORMAT ((enum bpull_format)IMAGE_LAST)
 
 #endif

@@ -166,7 +166,7 @@ Test(raw, can_not_be_an_overlay_and_says_so)
 
 Test(format, names_go_both_ways)
 {
-	for (int f = IMAGE_RAW; f <= IMAGE_QED; f++) {
+	for (int f = IMAGE_RAW; f <= IMAGE_LAST; f++) {
 		const char *name = format_name((enum image_format)f);
 
 		cr_assert_eq((int)format_by_name(name, strlen(name)), f);
