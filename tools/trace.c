@@ -129,7 +129,8 @@ static int trace_do(const struct trace_line *t, const struct trace *traces, size
 		return EXIT_CODE_FAILED;
 	}
 	if (merged.is_full)
-		say_note("warning: there is more than a trace can have: the rest is left out");
+		say_note("warning: the traces have more ranges than one can hold: the rest is left "
+			 "out");
 	code = trace_write(&merged, file);
 	trace_free(&merged);
 	return code;

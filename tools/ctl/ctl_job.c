@@ -98,7 +98,7 @@ static int ctl_judge(struct json_object *job)
 	if (!strcmp(status, "completed"))
 		return EXIT_CODE_DONE;
 	if (!strcmp(status, "canceled"))
-		say_error("it was canceled");
+		say_error("the job was canceled");
 	else
 		say_error("%s", ctl_say_word(job, "error"));
 	return EXIT_CODE_FAILED;
