@@ -72,14 +72,8 @@ static const struct option snapshot_table[] = {
 	OPTIONS_END,
 };
 
-static const struct options_word snapshot_formats[] = {
-	{ "qcow2", BPULL_FORMAT_QCOW2 },
-	{ "qed", BPULL_FORMAT_QED },
-	{ NULL, 0 },
-};
-
 static const struct offer snapshot_offers[] = {
-	{ "format", OFFER_WORDS, snapshot_formats },
+	{ "format", OFFER_WORDS, options_overlays },
 	{ "options", OFFER_PAIRS, new_image_keys },
 	{ "source-format", OFFER_WORDS, options_formats },
 	{ NULL, OFFER_FREE, NULL },
@@ -114,7 +108,7 @@ static int snapshot_take(struct command_line *line, int option, char *text)
 
 	switch (option) {
 	case 'f':
-		code = options_word("snapshot", "--format", text, snapshot_formats, &value);
+		code = options_word("snapshot", "--format", text, options_overlays, &value);
 		snapshot->image.options.format = value;
 		return code;
 	case 'n': snapshot->dry_run = true; return 0;

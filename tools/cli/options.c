@@ -32,6 +32,12 @@ const struct options_word options_formats[] = {
 	{ NULL, 0 },
 };
 
+const struct options_word options_overlays[] = {
+	{ "qcow2", BPULL_FORMAT_QCOW2 },
+	{ "qed", BPULL_FORMAT_QED },
+	{ NULL, 0 },
+};
+
 const struct options_word options_holes[] = {
 	{ "auto", 0 },
 	{ "read", BPULL_DISK_READ_HOLES },

@@ -153,6 +153,8 @@ struct options_word {
 
 /* The formats, as enum bpull_format. */
 extern const struct options_word options_formats[];
+/* Those of them that can be an overlay: what is made, and what a pull writes into. */
+extern const struct options_word options_overlays[];
 /* The values of --holes. */
 extern const struct options_word options_holes[];
 

@@ -68,14 +68,8 @@ static const struct option create_table[] = {
 	OPTIONS_END,
 };
 
-static const struct options_word create_formats[] = {
-	{ "qcow2", BPULL_FORMAT_QCOW2 },
-	{ "qed", BPULL_FORMAT_QED },
-	{ NULL, 0 },
-};
-
 static const struct offer create_offers[] = {
-	{ "format", OFFER_WORDS, create_formats },
+	{ "format", OFFER_WORDS, options_overlays },
 	{ "backing", OFFER_FILES, NULL },
 	{ "backing-format", OFFER_WORDS, options_formats },
 	{ "options", OFFER_PAIRS, new_image_keys },
@@ -95,7 +89,7 @@ static int create_take(struct command_line *line, int option, char *text)
 
 	switch (option) {
 	case 'f':
-		code = options_word("create", "--format", text, create_formats, &value);
+		code = options_word("create", "--format", text, options_overlays, &value);
 		options->format = value;
 		return code;
 	case 'F':

@@ -144,18 +144,11 @@ const struct options_word pull_progress_words[] = {
 	{ NULL, 0 },
 };
 
-/* What a pull can write into. */
-static const struct options_word pull_formats[] = {
-	{ "qcow2", BPULL_FORMAT_QCOW2 },
-	{ "qed", BPULL_FORMAT_QED },
-	{ NULL, 0 },
-};
-
 static const struct offer pull_offers[] = {
 	{ "base", OFFER_FILES, NULL },
 	{ "control", OFFER_FILES, NULL },
 	{ "first", OFFER_FILES, NULL },
-	{ "format", OFFER_WORDS, pull_formats },
+	{ "format", OFFER_WORDS, options_overlays },
 	{ "jobs", OFFER_FREE, NULL },
 	{ "list", OFFER_FILES, NULL },
 	{ "metrics-file", OFFER_FILES, NULL },
@@ -197,7 +190,7 @@ static int pull_take_jobs(struct pull_options *options, const char *text)
 static int pull_take_format(struct pull_options *options, const char *text)
 {
 	int value = 0;
-	int code = options_word("pull", "--format", text, pull_formats, &value);
+	int code = options_word("pull", "--format", text, options_overlays, &value);
 
 	options->line.chain.disk.format = value;
 	return code;
