@@ -140,8 +140,14 @@ int create_image_in(struct file *file, const struct bpull_create_options *o, uin
 
 	if (rc)
 		return rc;
-	return o->format == BPULL_FORMAT_QED ? qed_create(file, &how, err)
-					     : qcow2_create(file, &how, err);
+	switch (o->format) {
+	case BPULL_FORMAT_QCOW2: return qcow2_create(file, &how, err);
+	case BPULL_FORMAT_QED: return qed_create(file, &how, err);
+	case BPULL_FORMAT_RAW: /* needs none of this */
+	case BPULL_FORMAT_UNKNOWN: break;
+	}
+	return err_set(err, -EINVAL, "no image of the format %s is made here",
+		       bpull_format_name(o->format));
 }
 
 /* The file gets its name when it is durable. */
