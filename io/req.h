@@ -62,10 +62,10 @@ struct io_req {
 	struct io_req *next;
 	uint64_t done_len;
 	unsigned n_retries;
-	bool uncached_refused;   /* the file system does not know that */
-	bool past_cache_refused; /* nor that */
+	bool uncached_refused;   /* the file system does not know uncached writes */
+	bool past_cache_refused; /* nor reads past the cache */
 	bool unaligned;          /* io_req_run_unaligned() does it, on a worker */
-	bool in_ring;            /* uring.c: one of uring.ring_writes */
+	bool in_ring;            /* uring_submit.c: counted in uring.ring_writes */
 	struct iovec rest;       /* what is left of the buffer done_len lies in */
 };
 

@@ -48,8 +48,8 @@ struct extent {
 	uint64_t guest_off;
 	uint64_t len;      /* guest bytes, > 0 */
 	bool has_host;     /* DATA, COMPRESSED, and ZERO clusters that keep their space */
-	uint64_t host_off; /* byte in the layer's file, of guest_off for DATA and ZERO; of the first
-			    * compressed byte for COMPRESSED */
+	uint64_t host_off; /* DATA, ZERO: byte in layer->data, of guest_off; COMPRESSED: of the
+			    * first compressed byte in layer->file */
 	uint32_t host_len; /* COMPRESSED: bytes to read there (the file may end earlier) */
 	uint32_t skip;     /* COMPRESSED: where guest_off lies in the decoded cluster */
 	/* Filled by chain_map(): which layer answered; n_layers where none does (reads zero). */
@@ -114,7 +114,7 @@ struct layer {
 	const struct layer_ops *ops;
 	struct file *file;
 	/* What DATA extents lie in: `file`, or the external data file, which has the guest's byte N
-	 * at N. Opened and closed by chain/chain.c. */
+	 * at N. Opened and closed by chain/layer_set.c. */
 	struct file *data;
 	struct table_cache *cache;
 	uint64_t guest_len; /* bytes: the virtual size */
@@ -127,7 +127,7 @@ struct layer {
 	bool no_tables;        /* what it holds is recorded nowhere: nothing to prove from disk */
 	bool has_copies;       /* copy_target() may say more than "reserve one copy" */
 	bool has_data_file;    /* its data lies in another file */
-	const char *data_name; /* that one's, as recorded; never trusted; or NULL */
+	const char *data_name; /* the data file's name as recorded; never trusted; or NULL */
 	bool has_zero_entries; /* publish() takes mappings that read zeros */
 	/* Marked: what was copied into it may be of two states of its backing file. */
 	bool is_mixed;
@@ -143,8 +143,8 @@ struct layer {
 	/* What begin_writing had to mend first, a sentence for the user; "": nothing. */
 	char note[512];
 
-	/* chain/chain.c: the last unallocated range seen; a backing layer never changes while it is
-	 * open. */
+	/* chain/map.c: the last unallocated range that was seen, guest bytes. Kept of backing
+	 * layers only, which don't change while they are open. */
 	struct {
 		uint64_t off, end;
 	} hint;

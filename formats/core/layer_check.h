@@ -14,7 +14,7 @@
 
 struct err;
 
-/* What `info` tells of an image beside its geometry. Strings are static. */
+/* What `info` tells of an image beside its geometry. Strings are static, but for data_file. */
 struct layer_info {
 	unsigned version, refcount_bits; /* qcow2; else 0 */
 	uint32_t table_clusters;         /* qed; else 0 */
@@ -26,7 +26,7 @@ struct layer_info {
 	bool data_file_raw; /* marked: the data file alone is the guest's disk */
 };
 
-/* One finding of check(), worst kinds first. */
+/* What check() found, worst kinds first; the last three fields are the caller's. */
 struct check_result {
 	uint64_t n_errors;   /* broken entries, refcounts too low, overlaps: corruption */
 	uint64_t n_stale;    /* of these, qcow2's COPIED flags clear without need: harmless, and
@@ -59,7 +59,7 @@ struct repair {
 	/* Before and after; the caller sets their report. The second is the first where nothing
 	 * could be done. */
 	struct check_result found, left;
-	bool was_marked; /* dirty, corrupt or in need of a check: not any more */
+	bool was_marked; /* the header said dirty, corrupt or in need of a check; it does no more */
 	char why[384];   /* something was not repaired: the reason; or "" */
 };
 

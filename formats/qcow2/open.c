@@ -2,8 +2,9 @@
 /*
  * Opening a qcow2 image: the table of its operations, what is refused and why.
  *
- * Opening checks the header against the specification and the file's length
- * and nothing else, so that `info` can describe an image that must not be read.
+ * Opening checks the header against the specification and the file's length,
+ * so that `info` can describe an image that must not be read (a file that ends
+ * inside its L1 table is checked as a whole: note_cut_l1()).
  * Tables are checked entry by entry when they are used and as a whole by
  * check/check.c before the first write; validating every table on open was
  * rejected because a deep chain of large images is opened for one cluster.

@@ -10,10 +10,11 @@ struct err;
 struct layer;
 struct qed;
 
-/* Pure, but for a device, where the tables say how far it is used. */
+/* layer_tables_ops.measure. Audits all tables first, as qed_begin_writing() does. */
 int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
 		struct err *err);
 
+/* layer_fill_ops.begin_writing */
 int qed_begin_writing(struct layer *layer, struct err *err);
 
 #endif

@@ -34,7 +34,7 @@
 #define CHECK_WINDOW_LEN (16 * MiB) /* bytes: 128 Mi clusters */
 #define CHECK_BUF_LEN    (1 * MiB)  /* bytes of a table read at once */
 
-/* 32 TiB of 4 KiB clusters. More passes are needed only for references strewn over exabytes. */
+/* 128 TiB of 4 KiB clusters. More passes are needed only for references strewn over exabytes. */
 #define CHECK_MAX_PASSES 256
 
 struct walk {
@@ -49,7 +49,7 @@ struct walk {
 	uint64_t lo, hi;      /* the window, in clusters */
 	uint64_t window_max;  /* clusters */
 	uint64_t next_lo;     /* lowest cluster >= hi referred to; UINT64_MAX: none */
-	uint64_t unused_from; /* first cluster of the unreferenced run that reaches up to lo */
+	uint64_t unused_from; /* first cluster of the unreferenced range that reaches up to lo */
 	bool with_data;       /* read L2 tables too */
 	bool first;           /* findings about entries themselves are told in one pass only */
 	bool overlap;         /* of tables */
@@ -77,7 +77,8 @@ static bool is_seen(const struct walk *w, uint64_t cluster)
 	return w->seen[(cluster - w->lo) / 8] >> ((cluster - w->lo) % 8) & 1;
 }
 
-/* Counts a reference to n clusters, as far as they lie in the window. True: one had another. */
+/* Notes a reference to n clusters, as far as they lie in the window. True: one of them had a
+ * reference before. */
 static bool mark_seen(struct walk *w, uint64_t cluster, uint64_t n)
 {
 	uint64_t end = cluster + n;
@@ -93,8 +94,8 @@ static bool mark_seen(struct walk *w, uint64_t cluster, uint64_t n)
 	return twice;
 }
 
-/* Whether [host_off, host_off + len) is on whole clusters of the file; if not, and it is to be
- * told, that is an error. Behind the header or not is for mark_seen() to find out. */
+/* Whether [host_off, host_off + len) is on whole clusters of the file. If not, and `tell` is set,
+ * it counts as an error. A range inside the header is found by mark_seen(). */
 static bool range_ok(struct walk *w, bool tell, const char *what, uint64_t host_off, uint64_t len)
 {
 	const struct qed *q = w->q;
@@ -200,7 +201,8 @@ static void visit_table(struct walk *w, uint64_t entry)
 	       w->guest_off, entry);
 }
 
-/* Clusters of the window that nothing refers to, in runs that may go on in the next one. */
+/* Counts clusters of the window that nothing refers to, in ranges that may reach into the next
+ * window. */
 static void count_leaks(struct walk *w)
 {
 	for (uint64_t i = w->lo; i < w->hi; i++) {
@@ -281,9 +283,9 @@ static void finish(struct walk *w)
 		report(w, true, "marked as in need of a check, which has found no error");
 }
 
-/* The header, as it is on disk now, is the one that was opened; the L1 table it names has its
- * clusters in full, unlike what reading asks for: QEMU cuts the rest off. */
-static bool fixed_parts_ok(struct walk *w)
+/* All clusters of the L1 table lie in the file. Reading asks for less, but to QEMU the file ends
+ * with its last whole cluster. */
+static bool l1_is_whole(struct walk *w)
 {
 	struct qed *q = w->q;
 	bool ok = (q->l1_off + q->table_len) >> q->cluster_bits <= w->n_clusters;
@@ -317,7 +319,7 @@ int qed_check(struct layer *layer, struct check_result *result, struct err *err)
 	w.seen = seen;
 	w.l1_buf = bufs;
 	w.l2_buf = bufs + w.buf_len;
-	if (fixed_parts_ok(&w)) {
+	if (l1_is_whole(&w)) {
 		walk_file(&w, false);
 		if (!w.overlap)
 			walk_file(&w, true);

@@ -45,8 +45,8 @@ int qed_plan_link(struct layer *layer, const char *name, enum image_format forma
 		return err_set(err, -ENOMEM, "out of memory");
 	if (len > QED_MAX_NEW_NAME_LEN)
 		rc = -ENAMETOOLONG;
-	/* The header has at least 4096 bytes: two names of any length fit beside each other, unless
-	 * the old one lies in the middle. */
+	/* The header has at least 4096 bytes: two names of the length that QEMU takes fit beside
+	 * each other, unless the old one lies in the middle. */
 	if (!rc && old_off >= QED_HEADER_LEN + len)
 		link->name_off = QED_HEADER_LEN;
 	else if (!rc && old_end + len <= q->header_len)

@@ -3,7 +3,7 @@
  * Raw: the file is the disk. guest_len is the file's length to the byte, so it
  * may end within a sector; what a guest sees of that sector behind the end is
  * zeros. Holes of the file, where its file system is to be trusted, are
- * EXTENT_ZERO without a host offset, so that they are neither read nor copied.
+ * EXTENT_ZERO, so that they are neither read nor copied.
  *
  * Reporting them as unallocated was rejected: a raw image has no backing file
  * to ask. Being an overlay was rejected too: it could not record what it holds.

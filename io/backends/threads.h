@@ -11,7 +11,8 @@ struct workers;
 /* Takes over the workers, also when it fails; NULL: it starts some. */
 int io_threads_backend_open(unsigned n_threads, struct workers *workers, struct io **out,
 			    struct err *err);
-/* All of a request, of any kind, with blocking calls; sets the result. On a worker. */
+/* Does all of a request, of any kind, with blocking calls, on the calling thread; sets the
+ * result. */
 void io_req_run_here(struct io_req *req);
 
 #endif

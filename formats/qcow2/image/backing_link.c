@@ -94,8 +94,9 @@ static int put_format(struct qcow2_parts *d, const char *format, struct qcow2_ne
 	return 0;
 }
 
-/* Where nothing is: behind the extensions in front of the old name, or behind that; in a cluster of
- * one sector, which is written at once, over it. */
+/* Chooses bytes that nothing uses: between the extensions and the old name, or behind both. Where
+ * neither has room, but sector 0 has, the new name goes over the old one: that sector is written at
+ * once. */
 static int place_new_name(const struct qcow2_parts *d, struct qcow2_new_link *link)
 {
 	size_t old_end = d->name_len ? d->name_off + d->name_len : 0;
@@ -193,7 +194,7 @@ static void put_link_fields(const struct qcow2 *q, uint8_t *sector)
 }
 
 /* The name first, which nothing leads to yet (STAGE_NAME); then sector 0 as far as it changes.
- * A name that does not lie behind the old one's bytes goes with the sector itself. */
+ * A name that overlaps the old one's bytes goes with the sector itself. */
 static int stage_new_link(struct qcow2 *q, struct staged *staged)
 {
 	const struct qcow2_new_link *link = q->new_link;

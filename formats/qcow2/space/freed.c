@@ -30,7 +30,8 @@
 #include "io/base.h"
 #include "io/file.h"
 
-/* Pieces; more are forgotten until their neighbours fall free: that costs space, no leak. */
+/* Ranges of clusters. More are not handed out again by this process: they are counted free, so that
+ * costs space and leaks none. */
 #define REUSABLE_MAX 65536u
 
 static bool append_freed(struct qcow2_freed_list *list, const struct qcow2_freed *item)

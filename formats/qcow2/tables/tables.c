@@ -155,7 +155,7 @@ int qcow2_entry_read(const struct qcow2 *q, const uint8_t *bytes, unsigned sub,
 	return rc || q->l2_entry_len == 8 ? rc : classify_sub(q, raw, be64(bytes + 8), sub, e);
 }
 
-/* ---- publish ---- */
+/* ---- for publishing ---- */
 
 uint64_t qcow2_len_in_slice(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
 {

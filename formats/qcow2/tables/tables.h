@@ -29,8 +29,8 @@ int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off);
 /* Host bytes that data clusters may lie in: of the image's file, or of its data file. */
 uint64_t qcow2_data_end(const struct qcow2 *q);
 
-/* Which slice that is; slices behind it are worth reading with it, up to one that is known
- * empty. */
+/* Where the slice lies that qcow2_l2_slice() looks at. more_len: the slices behind it that are
+ * worth reading with it, up to one that is known empty. */
 struct table_need qcow2_slice_place(const struct qcow2 *q, uint64_t l2_off, uint64_t guest_off);
 
 /* The cached L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. 0,
@@ -38,7 +38,7 @@ struct table_need qcow2_slice_place(const struct qcow2 *q, uint64_t l2_off, uint
 int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
 		   uint32_t *byte, struct table_need *need);
 
-/* The part of [guest_off, guest_off + len) that one L2 slice maps. */
+/* How many bytes of [guest_off, end) the L2 slice for guest_off maps. */
 uint64_t qcow2_len_in_slice(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
 
 #endif

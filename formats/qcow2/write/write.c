@@ -75,7 +75,8 @@ static int look_at_entry(const struct qcow2 *q, const uint8_t *bytes, unsigned s
 	return 0;
 }
 
-/* The guest's own L2 table for guest_off and how far it reaches; 0: it has none of its own. */
+/* The L2 table by which the guest's disk maps guest_off (0: it has none), and the L1 entry that
+ * leads to it: without COPIED, snapshots read through that table, too. */
 static int guest_table(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off, uint64_t *entry,
 		       struct table_need *need)
 {
