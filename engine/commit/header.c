@@ -20,7 +20,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/core/op.h"
-#include "formats/chain/chain_base.h"
+#include "formats/chain/hidden.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_header.h"
 #include "formats/core/staged.h"

@@ -7,7 +7,7 @@
 #include "engine/core/drop.h"
 
 #include "engine/core/disk.h"
-#include "formats/chain/chain_base.h"
+#include "formats/chain/hidden.h"
 #include "io/base.h"
 
 void drop_hide(struct bpull_disk *disk)

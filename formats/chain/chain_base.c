@@ -19,7 +19,6 @@
 
 #include "formats/chain/chain.h"
 #include "formats/chain/identity.h"
-#include "formats/chain/layer_set.h"
 #include "formats/chain/name.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_header.h"
@@ -302,32 +301,4 @@ int chain_plan_link(const struct chain *chain, const char *base_name, struct err
 	return layer_plan_link(
 		overlay, base_name,
 		base_name ? layer_format(chain->layers[chain->pull_to]) : IMAGE_UNKNOWN, err);
-}
-
-void chain_hide(struct chain *chain, unsigned from, unsigned to)
-{
-	chain->hidden_from = from;
-	chain->hidden_to = to;
-}
-
-void chain_show_all(struct chain *chain)
-{
-	chain_hide(chain, 0, 0);
-}
-
-void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
-		       void *opaque, struct file **files)
-{
-	unsigned from = chain->hidden_from, to = chain->hidden_to;
-
-	for (unsigned i = from; i < to; i++)
-		layer_set_drop_unclosed(chain->set, chain->layers[i], file_closing, opaque, files);
-	for (unsigned i = to; i < chain->n_layers; i++) {
-		chain->layers[from + i - to] = chain->layers[i];
-		chain->is_resolved[from + i - to] = chain->is_resolved[i];
-		chain->format_from[from + i - to] = chain->format_from[i];
-	}
-	chain->n_layers -= to - from;
-	chain->pull_to = chain->n_layers;
-	chain_show_all(chain);
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "formats/chain/chain.h"
-#include "formats/chain/chain_base.h"
+#include "formats/chain/hidden.h"
 #include "formats/chain/layer_set.h"
 #include "formats/chain/name.h"
 #include "formats/chain/open.h"

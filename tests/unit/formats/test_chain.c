@@ -10,7 +10,7 @@
 #include <inttypes.h>
 
 #include "formats/chain/chain.h"
-#include "formats/chain/chain_base.h"
+#include "formats/chain/hidden.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
