@@ -21,6 +21,7 @@
 #include "formats/qcow2/check/repair.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
+#include "formats/qcow2/snapshots/copies.h"
 #include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/reftable.h"
@@ -82,8 +83,7 @@ int qcow2_begin_measuring(struct layer *layer, struct err *err)
 static int all_clusters(const struct qcow2 *q, uint64_t n_data, uint64_t n_tables, uint64_t *n)
 {
 	uint64_t n_disks = UINT64_C(1) + q->hdr.n_snapshots;
-	bool narrow = q->hdr.refcount_order < 6 &&
-		      n_disks > (UINT64_C(1) << (1u << q->hdr.refcount_order)) - 2;
+	bool narrow = n_disks > qcow2_max_shared(q);
 
 	if (qcow2_is_external(q))
 		n_data = 0;
