@@ -13,7 +13,13 @@
 
 struct file;
 struct qed;
-struct qed_compacted;
+
+/* What compacting came to. */
+struct qed_compacted {
+	uint64_t end_off; /* first byte behind the last cluster in use */
+	uint64_t n_left;  /* clusters still unreferenced in front of it */
+	bool no_space;    /* since the file system had no room for a copy */
+};
 
 /* Moves what lies last into unreferenced clusters and cuts the file's end off. The image was just
  * checked (all that is in use lies before end_off; UINT64_MAX: before the file's end), nothing of

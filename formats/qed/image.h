@@ -46,10 +46,4 @@ static inline struct qed *qed_of(const struct layer *layer)
 	return (struct qed *)layer;
 }
 
-struct qed_compacted {
-	uint64_t end_off; /* first byte behind the last cluster in use */
-	uint64_t n_left;  /* clusters still unreferenced in front of it */
-	bool no_space;    /* since the file system had no room for a copy */
-};
-
 #endif
