@@ -23,8 +23,6 @@
 #include "io/err.h"
 #include "io/file.h"
 
-#define FEATURE_LEN 48u
-
 /* Everything that decides the bytes; offsets in host clusters, lengths in clusters. */
 struct layout {
 	const struct image_create *how;
@@ -140,10 +138,10 @@ static size_t put_extension(uint8_t *at, uint32_t type, const void *data, uint32
 
 static size_t put_feature_names(uint8_t *at)
 {
-	uint8_t table[ARRAY_LEN(features) * FEATURE_LEN] = { 0 };
+	uint8_t table[ARRAY_LEN(features) * QCOW2_FEATURE_LEN] = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(features); i++) {
-		uint8_t *record = table + i * FEATURE_LEN;
+		uint8_t *record = table + i * QCOW2_FEATURE_LEN;
 
 		record[0] = features[i].type;
 		record[1] = features[i].bit;

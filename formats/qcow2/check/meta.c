@@ -22,7 +22,6 @@
 #include "formats/qcow2/image/image.h"
 #include "io/base.h"
 
-#define SNAPSHOT_LEN           40u
 #define MAX_SNAPSHOT_EXTRA     1024u
 #define MIN_V3_EXTRA           16u
 #define BITMAP_ENTRY_LEN       24u
@@ -95,10 +94,10 @@ int check_load_snapshots(struct qcow2_check *c)
 	if (!c->snapshots.list)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < c->q->hdr.n_snapshots; i++) {
-		uint8_t head[SNAPSHOT_LEN];
+		uint8_t head[QCOW2_SNAPSHOT_LEN];
 		int rc;
 
-		if (at >= c->file->len || c->file->len - at < SNAPSHOT_LEN) {
+		if (at >= c->file->len || c->file->len - at < QCOW2_SNAPSHOT_LEN) {
 			check_error(c, "the snapshot table ends after %u of %u entries", i,
 				    c->q->hdr.n_snapshots);
 			break;
@@ -108,7 +107,7 @@ int check_load_snapshots(struct qcow2_check *c)
 			return rc;
 		count_snapshot(c, i, head, &l1_bytes);
 		/* No overflow: at is below 2^63. */
-		at += round_up(SNAPSHOT_LEN + (uint64_t)be32(head + 36) + be16(head + 12) +
+		at += round_up(QCOW2_SNAPSHOT_LEN + (uint64_t)be32(head + 36) + be16(head + 12) +
 				       be16(head + 14),
 			       8);
 	}

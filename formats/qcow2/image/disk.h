@@ -67,6 +67,13 @@ enum qcow2_header_field {
 #define QCOW2_EXT_DATA_FILE      0x44415441u
 #define QCOW2_EXT_MIXED          0x62706d78u /* "bpmx", ours: docs/architecture.md */
 
+#define QCOW2_EXT_HEAD_LEN 8u   /* of an extension: type and length */
+#define QCOW2_FEATURE_LEN  48u  /* of one record of QCOW2_EXT_FEATURE_NAMES */
+#define QCOW2_MARK_LEN     8u   /* of the data of QCOW2_EXT_MIXED: flags and a reserved u32 */
+#define QCOW2_MARK_MIXED   1u   /* flag */
+#define QCOW2_SNAPSHOT_LEN 40u  /* of a snapshot table entry's fixed fields */
+#define QCOW2_SECTOR_LEN   512u /* what the power can't tear */
+
 #define QCOW2_OFF_MASK    UINT64_C(0x00fffffffffffe00) /* L1, L2 */
 #define QCOW2_L1_RESERVED UINT64_C(0x7f000000000001ff)
 #define QCOW2_L2_RESERVED UINT64_C(0x3f000000000001fe)

@@ -24,7 +24,6 @@
 #include "io/err.h"
 
 #define EXT_HEAD_LEN     QCOW2_EXT_HEAD_LEN
-#define FEATURE_LEN      48u
 #define FEATURE_NAME_OFF 2u
 #define BITMAPS_LEN      24u
 #define LUKS_LEN         16u
@@ -241,10 +240,10 @@ int qcow2_read_extensions(struct qcow2 *q, const uint8_t *cluster0, size_t len, 
 
 static bool find_feature(const struct ext *ext, unsigned bit, char *out, size_t cap)
 {
-	for (uint32_t at = 0; ext->len - at >= FEATURE_LEN; at += FEATURE_LEN) {
+	for (uint32_t at = 0; ext->len - at >= QCOW2_FEATURE_LEN; at += QCOW2_FEATURE_LEN) {
 		const uint8_t *record = ext->data + at;
 		const char *name = (const char *)record + FEATURE_NAME_OFF;
-		size_t name_len = strnlen(name, FEATURE_LEN - FEATURE_NAME_OFF);
+		size_t name_len = strnlen(name, QCOW2_FEATURE_LEN - FEATURE_NAME_OFF);
 
 		if (record[0] != 0 || record[1] != bit || !name_len)
 			continue;

@@ -183,9 +183,9 @@ int qcow2_check_geometry(struct qcow2 *q, const struct header_source *src, struc
 				     "the snapshot table at offset %#" PRIx64
 				     " is not cluster aligned",
 				     q->hdr.snapshots_off);
-	/* A table has at least 40 bytes a snapshot; its entries are checked where they are read. */
+	/* What a table has at least; its entries are checked where they are read. */
 	return check_region(q, "the snapshot table", q->hdr.snapshots_off,
-			    q->hdr.n_snapshots * UINT64_C(40), src, err);
+			    q->hdr.n_snapshots * (uint64_t)QCOW2_SNAPSHOT_LEN, src, err);
 }
 
 int qcow2_read_backing_name(struct qcow2 *q, const struct header_source *src, struct err *err)

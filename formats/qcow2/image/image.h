@@ -214,29 +214,4 @@ struct qcow2_space {
 	uint64_t n_reftable; /* is_rebuilt: entries of the new refcount table */
 };
 
-struct qcow2_growth {
-	uint64_t first_idx; /* host cluster where the new blocks begin; the table follows them */
-	uint64_t n_blocks;  /* refcount blocks for the ranges that blocks and table touch */
-	uint64_t table_clusters;
-};
-
-#define QCOW2_EXT_HEAD_LEN 8u
-#define QCOW2_SECTOR_LEN   512u /* what the power can't tear */
-
-/* The first cluster, and what of it the backing link and the extensions take. Offsets are bytes in
- * it. */
-struct qcow2_parts {
-	uint8_t *bytes;
-	size_t len;
-	size_t ext_end;        /* behind the end marker */
-	uint64_t name_off;     /* the backing file's name */
-	size_t name_len, tail; /* tail: end of the extensions, in front of the end marker */
-	bool needs_marker;     /* there is none: the name's begin is the end */
-	size_t format_off;     /* the format extension's head; 0: there is none */
-	size_t mark_off;       /* the head of the extension of mark.c; 0: there is none */
-};
-
-#define QCOW2_MARK_LEN   8u /* of its data: flags and a reserved u32 */
-#define QCOW2_MARK_MIXED 1u /* flag */
-
 #endif

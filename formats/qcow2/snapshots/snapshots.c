@@ -33,7 +33,6 @@
 #include "io/err.h"
 #include "io/file.h"
 
-#define SNAPSHOT_LEN  40u
 #define MAX_L1_LEN    (64 * MiB) /* bytes of all snapshots' L1 tables */
 #define MAX_RUN_LEN   (1 * MiB)  /* guest bytes published at once, or PUBLISH_MAX_GRANULES */
 #define MIN_SLICE_LEN 512u
@@ -92,7 +91,7 @@ static int load_l1(const struct qcow2 *q, const struct qcow2_view *view)
 /* One entry of the snapshot table at *at, which moves behind it. */
 static int load_snapshot(struct qcow2 *q, struct qcow2_view *view, uint64_t *at, uint64_t *l1_len)
 {
-	uint8_t head[SNAPSHOT_LEN];
+	uint8_t head[QCOW2_SNAPSHOT_LEN];
 	uint32_t extra_len;
 	int rc = file_read(q->layer.file, head, sizeof(head), *at);
 
@@ -106,10 +105,11 @@ static int load_snapshot(struct qcow2 *q, struct qcow2_view *view, uint64_t *at,
 	if (*l1_len > round_up(q->layer.file->len, q->layer.cluster_len))
 		return -EUCLEAN;
 	extra_len = be32(head + 36);
-	rc = read_disk_len(q, view, *at + SNAPSHOT_LEN, extra_len);
+	rc = read_disk_len(q, view, *at + QCOW2_SNAPSHOT_LEN, extra_len);
 	if (rc)
 		return rc;
-	*at += round_up(SNAPSHOT_LEN + (uint64_t)extra_len + be16(head + 12) + be16(head + 14), 8);
+	*at += round_up(
+		QCOW2_SNAPSHOT_LEN + (uint64_t)extra_len + be16(head + 12) + be16(head + 14), 8);
 	view->l1 = malloc(view->n_l1 * UINT64_C(8) + 1);
 	return view->l1 ? load_l1(q, view) : -ENOMEM;
 }

@@ -8,10 +8,17 @@
 struct err;
 struct layer;
 struct qcow2;
-struct qcow2_growth;
 struct table_need;
 
-/* Sizes the table that replaces one which ends where alloc_end is. Pure. */
+/* A refcount table that replaces one which is full. */
+struct qcow2_growth {
+	uint64_t first_idx; /* host cluster where the new blocks begin; the table follows them */
+	uint64_t n_blocks;  /* refcount blocks for the ranges that blocks and table touch */
+	uint64_t table_clusters;
+};
+
+/* Plans the table and the blocks that are needed where the one of today has no entry for alloc_end.
+ * Pure. */
 void qcow2_plan_growth(const struct qcow2 *q, struct qcow2_growth *g);
 /* Reads and checks the table, once. `name` is the image's, escaped. */
 int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err);
