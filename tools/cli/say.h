@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Everything the command prints. Text for people goes to stderr, one line a
- * call, made safe as a whole; data goes to stdout, whose errors are the
- * command's errors.
+ * What the command prints, but for help texts, and the bar and percents of a
+ * pull. Text for people goes to stderr, one line a call, made safe as a whole;
+ * data goes to stdout, whose errors are the command's errors.
  */
 #ifndef TOOLS_CLI_SAY_H
 #define TOOLS_CLI_SAY_H

@@ -4,8 +4,9 @@
  * the struct and printed by functions that only read it, so that text and JSON
  * can't disagree.
  *
- * A dry run maps the chain through the public API instead of asking the job: it
- * must not need write access, and the map is what the job itself will walk.
+ * A dry run starts no job, which would need write access. It asks the library
+ * what a start would refuse and what a pull copies at most, and counts bytes by
+ * the map, which is what the job itself will walk.
  */
 #include "tools/pull/image.h"
 
