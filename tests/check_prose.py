@@ -121,7 +121,7 @@ def other_nouns(root):
 
 # Documents name functions, fields and files; a rename must not leave them behind.
 DOCUMENTS = ("docs/architecture.md", "docs/glossary.md", "docs/coverage.md", "CONTRIBUTING.md", "SECURITY.md",
-             "*/README.md", "*/*/README.md", "*/*/*/README.md")
+             "tests/faults.md", "*/README.md", "*/*/README.md", "*/*/*/README.md")
 QUOTED = re.compile(r"`([^`\n]+)`")
 NAME = re.compile(r"[a-z]\w*(?:_\w+|\(\))(?:\(\))?|[A-Z]+_[A-Z_]+")
 FILE = re.compile(r"[\w./-]+\.(?:[chS]|py|sh|scd|md|build|map)")
