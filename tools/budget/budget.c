@@ -58,8 +58,7 @@ static void budget_read_boot_id(uint8_t boot_id[16])
 	if (fd < 0)
 		return;
 	if (read(fd, text, sizeof(text)) == sizeof(text))
-		memcpy(boot_id, text,
-		       16); /* its first half and a little: enough to tell two apart */
+		memcpy(boot_id, text, 16); /* enough to tell two boots apart */
 	close(fd);
 }
 

@@ -21,7 +21,7 @@ static const char *const file_drivers[] = { "file", "host_device", NULL };
 static const char *const discard_words[] = { "ignore", "off", "unmap", "on", NULL };
 static const char *const detect_words[] = { "off", NULL };
 static const char *const locking_words[] = { "auto", "on", NULL };
-/* As much as it looks at, of what we look at always. */
+/* What QEMU's overlap-check has it look at. The library looks at all of that, always. */
 static const char *const overlap_words[] = { "none", "constant", "cached", "all", NULL };
 static const char *const aio_words[] = { "threads", "native", "io_uring", NULL };
 

@@ -244,7 +244,7 @@ struct json_object *control_snapshot_prepare(const struct control_target *target
 
 /* ---- the deed ---- */
 
-/* The one that the library's sentence is about. */
+/* The snapshot whose file the library's sentence names. */
 static const char *snapshot_blamed(const struct control_snapshots *taken, const char *message)
 {
 	const char *best = taken->list[0].node.path;
@@ -301,7 +301,7 @@ static void snapshot_take_back(struct control_target *target, const struct contr
 			control_node_remove(target, orders[i].node);
 }
 
-/* They are the disk's. */
+/* The new images are the disk's now, and so are their nodes. */
 static void snapshot_note(struct control_target *target, const struct control_snapshots *taken,
 			  struct snapshot_order *orders)
 {

@@ -65,7 +65,7 @@ static void stats_put(struct json_object *object, const char *before, const char
 	control_add_number(object, name, value);
 }
 
-/* QEMU has none of discards, and none of a node. */
+/* QEMU has no histogram of discards, and none of a node. */
 static void stats_put_histogram(struct json_object *object, enum stats_kind kind,
 				const struct bpull_io_stats *stats)
 {

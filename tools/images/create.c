@@ -159,7 +159,7 @@ static int create_check(struct command_line *line)
 	return code;
 }
 
-/* What will come to mind late: with other programs, or when the image is used. */
+/* Warns of what would show late otherwise: with other programs, or when the image is used. */
 static void create_warn(struct create_line *create)
 {
 	const char *name = create->image.options.backing_name;
@@ -170,8 +170,8 @@ static void create_warn(struct create_line *create)
 		say_note("warning: %s", text);
 }
 
-/* No half image. Before it, the backing file may be on a server that is dead, and Ctrl-C must end
- * that wait. */
+/* Signals are held from here on, so that no half image is left. Not earlier: the backing file may
+ * be on a server that is dead, and Ctrl-C must end that wait. */
 static void create_hold(void *user_data)
 {
 	bool *began = user_data;

@@ -105,7 +105,7 @@ void remote_again(struct remote *remote, struct ask_piece *piece)
 		ask_piece_over(piece, -EIO);
 		return;
 	}
-	/* A server that is there, and answers all but this one. */
+	/* The server is there and answers other questions, but not this one. */
 	if (monotonic_ns() >= piece->first_ns + remote_limit_ns(remote, piece)) {
 		ask_piece_over(piece, -EHOSTUNREACH);
 		return;

@@ -28,7 +28,7 @@ struct pull_options {
 	const char *metrics_file; /* or NULL */
 	const char *list;         /* a file of names, "-", or NULL */
 	bool is_null_separated;   /* that file */
-	struct name_list names;   /* what it has; the command line's words are they then */
+	struct name_list names;   /* those of the file, in place of the command line's */
 	struct shard shard;
 	struct first first; /* what is copied before the rest */
 };

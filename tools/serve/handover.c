@@ -25,7 +25,8 @@
 #include "tools/control/jobs/suspend.h"
 
 #define SECOND_NS UINT64_C(1000000000)
-/* Between two tries: another program is about to give the image away; it keeps it. */
+/* Between two tries to take the locks: first, while another program is about to give the image
+ * away; later, when that program keeps it. */
 #define SOON_NS UINT64_C(10000000)
 #define LATE_NS UINT64_C(100000000)
 
@@ -37,7 +38,7 @@ void handover_put_off(struct handover *h, const struct bpull_job_options *job)
 	h->is_pull_owed = h->is_pull_new = true;
 }
 
-bool handover_takes_event(struct handover *h, const struct bpull_event *event)
+bool handover_take_event(struct handover *h, const struct bpull_event *event)
 {
 	if (!h->is_stopping || event->type != BPULL_EVENT_JOB || event->status == BPULL_JOB_READY)
 		return false;
@@ -57,7 +58,7 @@ static void handover_stop_pull(struct handover *h)
 		return;
 	h->is_stopping = true;
 	h->has_stopped = h->was_ours = false;
-	bpull_job_abort(h->port->disk); /* one that is at its end goes there */
+	bpull_job_abort(h->port->disk); /* a pull at its end completes instead */
 	while (!h->has_stopped)
 		port_wait(h->port, -1);
 	h->is_stopping = false;

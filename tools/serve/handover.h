@@ -41,6 +41,6 @@ bool handover_take(struct handover *h);
 /* Milliseconds until handover_take() tries again; 0: now. */
 int handover_wait_ms(const struct handover *h);
 /* True: the event is the end of a pull that was stopped here, and means nothing to others. */
-bool handover_takes_event(struct handover *h, const struct bpull_event *event);
+bool handover_take_event(struct handover *h, const struct bpull_event *event);
 
 #endif

@@ -21,10 +21,10 @@ struct port {
 	struct record record; /* what the machine touches */
 	struct vhost_session session;
 	bool is_connected; /* the session is open */
-	bool is_inactive;  /* the disk is: requests stay in their rings */
+	bool is_inactive;  /* so is the disk: requests stay in their rings */
 	bool is_held;      /* the frontend stops a ring whose requests need the disk first */
 	bool is_gone;      /* the frontend has left: the guest's memory is left as it is */
-	bool is_told;      /* the operator, that a ring of this connection makes no sense */
+	bool is_told;      /* the operator was told that a ring makes no sense */
 	bool has_taken;    /* requests, since port_take_events() looked */
 	bool is_slow;      /* no request of those that were taken last ended at once */
 	unsigned n_in_flight;

@@ -61,7 +61,7 @@ static void serve_take_event(void *opaque, const struct bpull_event *event)
 {
 	struct serve *s = opaque;
 
-	if (handover_takes_event(&s->handover, event))
+	if (handover_take_event(&s->handover, event))
 		return;
 	if (s->control)
 		control_event(s->control, event);
@@ -162,7 +162,7 @@ static void serve_idle(struct serve *s)
 		now = monotonic_ns();
 		spin_looked(&s->spin, now - before);
 	}
-	bpull_engine_fd(s->port.engine); /* it tells of what ends from here on */
+	bpull_engine_fd(s->port.engine); /* the descriptor tells of what ends from here on */
 	serve_look(s, port_listen(&s->port) ? 0 : serve_timeout_ms(s));
 	port_ignore(&s->port);
 	until = monotonic_ns();
@@ -332,7 +332,7 @@ static int serve_close(struct serve *s)
 	return rc ? exit_code_of_error(rc) : EXIT_CODE_DONE;
 }
 
-/* What it still does to names. */
+/* What the server may still do to names of files when the sandbox is closed. */
 static unsigned serve_names(const struct serve_options *options)
 {
 	return SANDBOX_UNLINK | SANDBOX_GUEST | (options->trace ? SANDBOX_REPLACE : 0) |
