@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Threads that use one disk at once, each its own stretch, by calls that wait;
+ * Threads that use one disk at once, each its own range, by calls that wait;
  * one more that steers the job. For the sanitizers, and for test_guest.py.
  *
  *   thread_driver IMAGE FORMAT FLAT SEED N_OPS [threads]

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A layer is stretches of clusters of one kind. It is made in its format and
+ * A layer is made of rows of clusters of one kind. It is made in its format and
  * applied to the flat copy of the guest's disk at once, so that the two can't
  * drift apart. What lies behind its end reads as zeros for all above it, so the
  * flat copy is cut there.
@@ -64,7 +64,7 @@ static enum build_kind draw_kind(struct sim_draw *d, const struct sim_layer *l)
 	}
 }
 
-/* Stretches of one kind; clusters that are not listed have no L2 table to themselves. */
+/* Rows of one kind; clusters that are not listed have no L2 table to themselves. */
 static size_t draw_clusters(struct sim_draw *d, const struct sim_layer *l,
 			    struct build_cluster *out)
 {

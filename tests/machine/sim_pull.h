@@ -38,7 +38,7 @@ struct sim_pull {
 	/* enum bpull_on_error; when stopped, the machine is mended and it goes on. */
 	uint32_t on_error;
 	unsigned n_stops;
-	unsigned n_ignored;     /* stretches left out (BPULL_ON_ERROR_IGNORE) */
+	unsigned n_ignored;     /* ranges left out (BPULL_ON_ERROR_IGNORE) */
 	bool ignored_is_untold; /* one came without a code or a sentence */
 	uint32_t flags;         /* enum bpull_job_flags */
 	/* Called before each bpull_engine_process(); NULL for none. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A ring of buffers ahead of the reader. The map says which stretches are
+ * A ring of buffers ahead of the reader. The map says which ranges are
  * zeros, of any length: those take no buffer. Requests end in any order and are
  * handed out in that of the disk.
  *

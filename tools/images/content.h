@@ -11,7 +11,7 @@
 
 struct content;
 
-/* One stretch of the guest's disk. */
+/* What of the guest's disk is handed out at once. */
 struct content_piece {
 	uint64_t start, length; /* bytes */
 	const uint8_t *bytes;   /* NULL: zeros */

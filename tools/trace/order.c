@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The ends of all ranges cut the disk into stretches. Ranges are taken by time, and
- * each takes what of its stretches no earlier one took. `next` leads from a stretch
- * to the first one from there on that is free, by ever shorter ways, so that any
- * overlap of any number of ranges takes no more than sorting does.
+ * The ends of all ranges cut the disk into cells. Ranges are taken by time, and each
+ * takes what of its cells no earlier one took. `next` leads from a cell to the first
+ * one from there on that is free, by ever shorter ways, so that any overlap of any
+ * number of ranges takes no more than sorting does.
  */
 #include "tools/trace/order.h"
 
@@ -13,7 +13,7 @@
 struct order {
 	struct trace_range *ranges;
 	size_t n_ranges;
-	uint64_t *ends; /* sorted: stretch i is [ends[i], ends[i + 1]) */
+	uint64_t *ends; /* sorted: cell i is [ends[i], ends[i + 1]) */
 	size_t n_ends;
 	size_t *next;
 };
@@ -71,7 +71,7 @@ static size_t order_next_free(size_t *next, size_t i)
 	return i;
 }
 
-static size_t order_stretch(const struct order *o, uint64_t off)
+static size_t order_cell(const struct order *o, uint64_t off)
 {
 	const uint64_t *found = bsearch(&off, o->ends, o->n_ends, sizeof(*o->ends), order_by_value);
 
@@ -81,7 +81,7 @@ static size_t order_stretch(const struct order *o, uint64_t off)
 static int order_take(struct order *o, const struct trace_range *range, struct trace *out)
 {
 	uint64_t end = range->off + range->len;
-	size_t i = order_next_free(o->next, order_stretch(o, range->off));
+	size_t i = order_next_free(o->next, order_cell(o, range->off));
 
 	while (o->ends[i] < end) {
 		int rc = trace_add(out, &(struct trace_range){ .off = o->ends[i],

@@ -12,7 +12,7 @@
 static struct calm calm;
 
 /* Writes of so long, one after the other, whenever there is calm. Returns the time that they took
- * of a span. */
+ * of span_ns. */
 static uint64_t play(uint64_t from_ns, uint64_t span_ns, uint64_t write_ns)
 {
 	uint64_t now_ns = from_ns, took_ns = 0;

@@ -66,8 +66,8 @@ Test(copied, a_write_takes_what_it_touches_and_no_more)
 	}
 }
 
-/* The search begins at the multiple before the write: a stretch that begins there may reach it. */
-Test(copied, the_stretch_before_is_found)
+/* The search begins at the multiple before the write: an item that begins there may reach it. */
+Test(copied, the_item_before_is_found)
 {
 	for (unsigned shift = 0; shift < 2; shift++) {
 		uint64_t base = shift ? UINT64_C(1) << 62 : 0;
@@ -133,7 +133,7 @@ static void check(const struct copied_list *list, const struct copied_list *twin
 				       list->items[k].is_direct != want->is_direct ||
 				       list->items[k].len != want->len))
 			k++;
-		cr_assert_lt(k, list->n, "seed %u: the stretch at %" PRIu64 " is not there", seed,
+		cr_assert_lt(k, list->n, "seed %u: the item at %" PRIu64 " is not there", seed,
 			     want->guest_off);
 	}
 }

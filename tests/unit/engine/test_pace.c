@@ -59,7 +59,7 @@ Test(pace, no_time_left_is_no_limit)
 	cr_assert_eq(pace_needed_rate(&wish, 500 * NS, 1), UINT64_MAX);
 }
 
-/* Follows the limit, but for stretches in which the device gives a part of it. Returns when all is
+/* Follows the limit, but for times in which the device gives a part of it. Returns when all is
  * done. */
 static uint64_t follow(const struct pace_wish *wish, uint64_t now_ns, uint64_t left, unsigned seed)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Promises of engine/copy/walk/plan.h at their borders: plan_next(), which says what is
- * to be done with a stretch, and plan_run(), which says where its bytes come from.
+ * to be done with a range, and plan_run(), which says where its bytes come from.
  */
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
  * A job that gives way by how long its guest's requests take, on a device that writes back in
  * bursts: nearly all of the guest's reads are as fast as without the job, and those during a
  * write-back take three times what the guest wants. So one of a hundred has to take that, over many
- * bursts, and not in each stretch of time.
+ * bursts, and not in each short time.
  * And one that rests by what its runs cost a guest.
  */
 #include <criterion/criterion.h>
