@@ -110,6 +110,7 @@ def manual(d):
         page = ROOT / f'docs/blockpull-{verb}.1.scd'
         if verb == 'help':
             continue
+        check(page.exists(), f'{page} is not there: write it, and name it in docs/meson.build')
         text = page.read_text().replace('\\', '')
         missing = [option for option in help_options(verb)
                    if option not in ('--help', '--no-sandbox') and not re.search(re.escape(option) + r'(?![\w-])', text)]
