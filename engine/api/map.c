@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The map of a chain: of an image at rest, and of an open disk while its guest runs. */
+/*
+ * The map of an open disk's chain. The tables that it lacks are read on the caller's thread, which
+ * lets other threads in meanwhile; a running guest and job go on.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -23,7 +26,7 @@ static int ask(struct bpull_disk *disk, uint64_t guest_off, struct extent *e,
 	       struct table_need *need)
 {
 	struct layer *top = disk_overlay(disk);
-	/* The layer's own length is the new one already while the disk is made longer. */
+	/* Not the layer's length, which is the new one already while the disk is made longer. */
 	uint64_t len = disk->guests.len - guest_off;
 
 	if (!(disk->flags & BPULL_DISK_NO_BACKING))
