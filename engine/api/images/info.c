@@ -12,7 +12,6 @@
 #include "engine/api/options/options.h"
 #include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
-#include "engine/core/disk.h"
 #include "engine/core/export.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"

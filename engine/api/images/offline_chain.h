@@ -3,9 +3,10 @@
 #ifndef BLOCKPULL_API_OFFLINE_CHAIN_H
 #define BLOCKPULL_API_OFFLINE_CHAIN_H
 
-#include "engine/core/disk.h"
 #include "io/base.h"
 
+struct bpull_disk_options;
+struct chain;
 struct err;
 struct layer_set;
 struct table_cache;

@@ -25,7 +25,6 @@
 #include "engine/api/options/structs.h"
 #include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
-#include "engine/core/disk.h"
 #include "io/base.h"
 #include "io/err.h"
 

@@ -14,7 +14,6 @@
 #include "engine/api/options/args.h"
 #include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
-#include "engine/core/disk.h"
 #include "engine/core/export.h"
 #include "io/base.h"
 
