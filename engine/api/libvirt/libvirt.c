@@ -261,7 +261,7 @@ int bpull_virt_event_deregister(struct bpull_virt *virt, int id, struct bpull_er
 
 /* ---- the dispatcher ---- */
 
-static struct virt_disk *hold_by_disk(struct bpull_virt *virt, const struct bpull_disk *disk)
+static struct virt_disk *get_by_disk(struct bpull_virt *virt, const struct bpull_disk *disk)
 {
 	struct virt_disk *d;
 
@@ -285,7 +285,7 @@ bool virt_runs(struct bpull_disk *disk)
 static void dispatch(struct bpull_virt *virt, const struct bpull_event *event)
 {
 	struct virt_disk *d =
-		event->type == BPULL_EVENT_JOB ? hold_by_disk(virt, event->disk) : NULL;
+		event->type == BPULL_EVENT_JOB ? get_by_disk(virt, event->disk) : NULL;
 	struct bpull_job_info info = { .size = sizeof(info) };
 
 	if (!d)

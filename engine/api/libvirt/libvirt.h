@@ -32,11 +32,11 @@ int virt_check_flags(unsigned int flags, unsigned int known, struct bpull_error 
 /* The given bandwidth in bytes/s. -1: it overflows 2^63, which libvirt may refuse, too. */
 int virt_to_bytes(unsigned long bandwidth, bool is_bytes, uint64_t *out, struct bpull_error *error);
 /* Finds the disk of that path, or opens it, and counts the caller on it. Then virt_start() follows,
- * or virt_let_go(). */
-int virt_hold(struct bpull_virt *virt, const char *path, struct virt_disk **out,
-	      struct bpull_error *error);
+ * or virt_put_opened(). */
+int virt_get_or_open(struct bpull_virt *virt, const char *path, struct virt_disk **out,
+		     struct bpull_error *error);
 /* Ends the caller's count; the last one closes a disk that was opened by a call and has no job. */
-void virt_let_go(struct bpull_virt *virt, struct virt_disk *d);
+void virt_put_opened(struct bpull_virt *virt, struct virt_disk *d);
 /* Starts a job on a disk that is held, and lets go of it. */
 int virt_start(struct bpull_virt *virt, struct virt_disk *d,
 	       const struct bpull_job_options *options, struct bpull_error *error);

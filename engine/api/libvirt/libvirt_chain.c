@@ -150,11 +150,11 @@ int bpull_virt_block_rebase(struct bpull_virt *virt, const char *path, const cha
 	if (is_missing(virt, "virt", error) || check_rebase(base, flags, error) ||
 	    virt_to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_REBASE_BANDWIDTH_BYTES, &o.bandwidth,
 			  error) ||
-	    virt_hold(virt, path, &d, error))
+	    virt_get_or_open(virt, path, &d, error))
 		return -1;
 	if (flags & BPULL_VIRT_BLOCK_REBASE_RELATIVE &&
 	    check_relative(virt, d->disk, base, error)) {
-		virt_let_go(virt, d);
+		virt_put_opened(virt, d);
 		return -1;
 	}
 	return virt_start(virt, d, &o, error);
@@ -245,13 +245,13 @@ int bpull_virt_block_commit(struct bpull_virt *virt, const char *path, const cha
 	    check_commit(base, top, flags, error) ||
 	    virt_to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_COMMIT_BANDWIDTH_BYTES, &rate,
 			  error) ||
-	    virt_hold(virt, path, &d, error))
+	    virt_get_or_open(virt, path, &d, error))
 		return -1;
 	if ((flags & BPULL_VIRT_BLOCK_COMMIT_RELATIVE &&
 	     check_relative(virt, d->disk, base, error)) ||
 	    find_ends(d->disk, base, top, flags, &ends, error) ||
 	    check_active(&ends, flags, error)) {
-		virt_let_go(virt, d);
+		virt_put_opened(virt, d);
 		rc = -1;
 	} else {
 		rc = start_down(virt, d, top, &ends, rate, error);

@@ -52,8 +52,8 @@ static struct virt_disk *open_disk(struct bpull_virt *virt, const char *path, ch
 	return NULL;
 }
 
-int virt_hold(struct bpull_virt *virt, const char *path, struct virt_disk **out,
-	      struct bpull_error *error)
+int virt_get_or_open(struct bpull_virt *virt, const char *path, struct virt_disk **out,
+		     struct bpull_error *error)
 {
 	char *real_path;
 
@@ -67,7 +67,7 @@ int virt_hold(struct bpull_virt *virt, const char *path, struct virt_disk **out,
 	return *out ? 0 : -1;
 }
 
-void virt_let_go(struct bpull_virt *virt, struct virt_disk *d)
+void virt_put_opened(struct bpull_virt *virt, struct virt_disk *d)
 {
 	pthread_mutex_lock(&virt->mutex);
 	d->is_over |= !d->attached && !d->n_jobs;
@@ -91,7 +91,7 @@ int virt_start(struct bpull_virt *virt, struct virt_disk *d,
 		d->n_jobs -= !d->attached;
 		pthread_mutex_unlock(&virt->mutex);
 	}
-	virt_let_go(virt, d);
+	virt_put_opened(virt, d);
 	return rc ? -1 : 0;
 }
 
@@ -106,7 +106,7 @@ int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned lo
 	    virt_check_flags(flags, BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, error) ||
 	    virt_to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, &o.bandwidth,
 			  error) ||
-	    virt_hold(virt, path, &d, error))
+	    virt_get_or_open(virt, path, &d, error))
 		return -1;
 	return virt_start(virt, d, &o, error);
 }
@@ -148,8 +148,8 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 }
 
 /* Finds the disk of a running job and counts the caller on it. */
-static int hold_running(struct bpull_virt *virt, const char *path, struct virt_disk **out,
-			struct bpull_error *error)
+static int get_running(struct bpull_virt *virt, const char *path, struct virt_disk **out,
+		       struct bpull_error *error)
 {
 	if (virt_get_by_path(virt, path, out, error))
 		return -1;
@@ -203,7 +203,7 @@ int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsign
 			     BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC | BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT,
 			     error))
 		return -1;
-	if (hold_running(virt, path, &d, error))
+	if (get_running(virt, path, &d, error))
 		return -1;
 	if (is_pivot)
 		rc = pivot(d->disk, error);
@@ -231,7 +231,7 @@ int bpull_virt_block_job_set_speed(struct bpull_virt *virt, const char *path,
 	if (virt_check_flags(flags, BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, error) ||
 	    virt_to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, &bytes,
 			  error) ||
-	    hold_running(virt, path, &d, error))
+	    get_running(virt, path, &d, error))
 		return -1;
 	rc = bpull_job_set_speed(d->disk, bytes, 0);
 	virt_put(virt, d);
