@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The libvirt family: paths to disks, MiB to bytes, events to callbacks. It
- * uses the public interface only, except for the wording of errors.
+ * The libvirt family's handle: paths to disks, events to callbacks. It uses the
+ * public interface only, except to word errors and to know a child of fork().
  *
  * One mutex guards the tables of disks and callbacks; no function that waits or
  * calls back is called under it. Each call counts itself on its disk (n_used).
@@ -55,7 +55,6 @@ static void unlink_disk(struct bpull_virt *virt, struct virt_disk *d)
 	*link = d->next;
 }
 
-/* Gives a held disk back; the last holder closes one that is over. */
 void virt_put(struct bpull_virt *virt, struct virt_disk *d)
 {
 	bool last;
@@ -73,7 +72,6 @@ void virt_put(struct bpull_virt *virt, struct virt_disk *d)
 	free_disk(d);
 }
 
-/* 0 and the path without symlinks, which the caller frees; -1. */
 int virt_resolve(const char *path, char **real_path, struct bpull_error *error)
 {
 	char shown[512];
@@ -89,7 +87,6 @@ int virt_resolve(const char *path, char **real_path, struct bpull_error *error)
 				      strerror(errno));
 }
 
-/* The disk of that path, held; NULL: it is not known. */
 struct virt_disk *virt_get(struct bpull_virt *virt, const char *real_path)
 {
 	struct virt_disk *d;
@@ -290,7 +287,8 @@ static void dispatch(struct bpull_virt *virt, const struct bpull_event *event)
 
 	if (!d)
 		return;
-	/* That of the next job, where another thread has just started one of another type. */
+	/* The type may be the next job's, if another thread has just started one of another
+	 * type. */
 	bpull_job_get_info(d->disk, &info);
 	call_all(virt, d->path, (int)info.type, event->status);
 	pthread_mutex_lock(&virt->mutex);

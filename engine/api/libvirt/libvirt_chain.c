@@ -48,7 +48,8 @@ static bool is_same_file(const char *path, const char *name)
 	return same;
 }
 
-/* The image's own place is 0. */
+/* The depth of the layer that `name` leads to; 0: the disk's image, which bpull_disk_find() does
+ * not find. 0 or -1. */
 static int find_depth(struct bpull_disk *disk, const char *name, uint32_t *depth,
 		      struct bpull_error *error)
 {
@@ -182,8 +183,8 @@ static int check_commit(const char *base, const char *top, unsigned int flags,
 				error);
 }
 
-/* What base and top mean in the disk's chain as it is now: a snapshot, or a pivot, has given it
- * another image than the one by whose path it is known. */
+/* What base and top mean in the disk's chain as it is now: a snapshot or a pivot may have given the
+ * disk another image than the one by whose path the handle knows it. */
 struct ends {
 	char *base;      /* owned */
 	bool top_is_top; /* the image itself */

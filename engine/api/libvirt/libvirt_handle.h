@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The handle behind blockpull-libvirt.h, shared by libvirt.c (disks, callbacks, the dispatcher) and
- * libvirt_jobs.c (the calls). */
+/* The handle behind blockpull-libvirt.h, shared by libvirt.c (disks, callbacks, the dispatcher),
+ * libvirt_jobs.c and libvirt_chain.c (the calls about jobs). */
 #ifndef BLOCKPULL_API_LIBVIRT_HANDLE_H
 #define BLOCKPULL_API_LIBVIRT_HANDLE_H
 
@@ -22,10 +22,10 @@ struct virt_disk {
 	char *path, *real_path;
 	struct bpull_disk *disk;
 	bool attached;   /* opened by the program, which closes it */
-	bool is_over;    /* the last call that uses it closes it */
+	bool is_over;    /* the last call that uses the disk closes it */
 	bool is_gone;    /* detached: calls don't find it any more */
 	unsigned n_used; /* calls that use it now */
-	unsigned n_jobs; /* started by calls, and their ends not dispatched; not of one attached */
+	unsigned n_jobs; /* jobs begun by calls whose ends were not dispatched yet; attached: 0 */
 };
 
 struct callback {
@@ -37,16 +37,16 @@ struct bpull_virt {
 	struct bpull_engine *engine;
 	struct bpull_disk_options options;
 	pthread_mutex_t mutex;
-	pthread_cond_t idle;          /* signalled: no callback runs, or n_used of a disk fell */
-	struct virt_disk *dispatched; /* the dispatcher is working on its event */
+	pthread_cond_t idle; /* signalled when callbacks have run, or a disk's n_used fell */
+	struct virt_disk *dispatched; /* the disk whose event the dispatcher is working on */
 	struct virt_disk *disks;
 	struct callback callbacks[MAX_CALLBACKS];
-	bool calling;
+	bool calling; /* the dispatcher is running callbacks */
 	pthread_t dispatcher;
 	int quit_fd;
 };
 
-/* Fills *error and gives -1, as libvirt's calls return. */
+/* Fills *error. The value is -1, which libvirt's calls return. */
 #define virt_fail(error, code, ...) (error_fill(error, code, __VA_ARGS__), -1)
 
 #endif

@@ -80,7 +80,7 @@ int virt_start(struct bpull_virt *virt, struct virt_disk *d,
 {
 	int rc;
 
-	/* Counted before it starts: it may be over before that call returns. */
+	/* Counted before it starts, since the job may be over before bpull_job_start() returns. */
 	pthread_mutex_lock(&virt->mutex);
 	d->n_jobs += !d->attached;
 	d->is_over = false;
