@@ -9,7 +9,7 @@
 
 #include "engine/api/options/args.h"
 #include "engine/api/options/job_options.h"
-#include "engine/api/place.h"
+#include "engine/api/job_layers.h"
 #include "engine/api/refuse.h"
 #include "engine/api/rest.h"
 #include "engine/blockpull.h"
@@ -118,12 +118,12 @@ static void end_starting(struct bpull_disk *disk, struct engine_yields *yields)
 
 /* Of a worker that has its target. */
 static int look_ahead(struct bpull_disk *worker, const struct bpull_job_options *o,
-		      const struct place *place, bool is_start, struct err *err)
+		      const struct job_layers *layers, bool is_start, struct err *err)
 {
 	if (refuse_is_idle(worker, worker->chain->pull_to))
 		return 0;
 	left_begin(&worker->job.left, disk_overlay(worker)->backed_len);
-	return refuse_image(worker, o, place, is_start, err);
+	return refuse_image(worker, o, layers, is_start, err);
 }
 
 /* The common beginning of a dry run and a start. After 0, end_starting() must follow. */
@@ -147,17 +147,17 @@ static int begin_call(struct bpull_disk *disk, const struct bpull_job_options *o
 }
 
 static int check_worker(struct bpull_disk *worker, const struct bpull_job_options *o,
-			const struct place *place, struct err *err)
+			const struct job_layers *layers, struct err *err)
 {
 	struct target target = { 0 };
-	int rc = refuse_job_on(worker, o, place, false, &target, err);
+	int rc = refuse_job_on(worker, o, layers, false, &target, err);
 
 	if (!rc)
-		rc = refuse_user(worker, place, err);
+		rc = refuse_user(worker, layers, err);
 	if (!rc) {
 		/* No job runs whose target this could be. */
 		job_take_target(worker, &target);
-		rc = look_ahead(worker, o, place, false, err);
+		rc = look_ahead(worker, o, layers, false, err);
 		job_forget_target(worker);
 	}
 	free(target.base_name);
@@ -169,13 +169,13 @@ static int check_job(struct bpull_disk *disk, const struct bpull_job_options *op
 {
 	struct bpull_job_options o;
 	struct bpull_disk *worker;
-	struct place place;
-	int rc = place_find_worker(disk, options, &place, &worker, err);
+	struct job_layers layers;
+	int rc = job_layers_find_worker(disk, options, &layers, &worker, err);
 
 	if (rc)
 		return rc;
-	o = place_options(options, disk, &place);
-	rc = check_worker(worker, &o, &place, err);
+	o = job_layers_options(options, disk, &layers);
+	rc = check_worker(worker, &o, &layers, err);
 	if (worker != disk)
 		node_free(worker);
 	return rc;
@@ -233,9 +233,9 @@ static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o,
 
 /* The same, of a commit. */
 static int start_commit(struct bpull_disk *disk, const struct bpull_job_options *o,
-			const struct place *place, struct err *err)
+			const struct job_layers *layers, struct err *err)
 {
-	int rc = down_open(disk, place_from(place), place_to(place), err);
+	int rc = down_open(disk, job_layers_from(layers), job_layers_to(layers), err);
 
 	if (rc)
 		return rc;
@@ -247,14 +247,14 @@ static int start_commit(struct bpull_disk *disk, const struct bpull_job_options 
 
 /* Takes the target, and opens the worker for writing, where nothing forbids it. */
 static int open_worker(struct bpull_disk *worker, const struct bpull_job_options *o,
-		       const struct place *place, struct err *err)
+		       const struct job_layers *layers, struct err *err)
 {
 	struct target target = { 0 };
-	int rc = refuse_job_on(worker, o, place, true, &target, err);
+	int rc = refuse_job_on(worker, o, layers, true, &target, err);
 
 	if (!rc) {
 		job_take_target(worker, &target);
-		rc = look_ahead(worker, o, place, true, err);
+		rc = look_ahead(worker, o, layers, true, err);
 	}
 	if (!rc && worker->nodes.of)
 		rc = node_open(worker, err);
@@ -264,15 +264,15 @@ static int open_worker(struct bpull_disk *worker, const struct bpull_job_options
 
 /* The same, on the disk or on a node of it. */
 static int start_on(struct bpull_disk *worker, const struct bpull_job_options *o,
-		    const struct place *place, struct err *err)
+		    const struct job_layers *layers, struct err *err)
 {
 	bool is_open = false;
-	int rc = open_worker(worker, o, place, err);
+	int rc = open_worker(worker, o, layers, err);
 
 	if (!rc) {
 		is_open = worker->nodes.of;
-		rc = place->is_commit ? start_commit(worker, o, place, err)
-				      : start_job(worker, o, err);
+		rc = layers->is_commit ? start_commit(worker, o, layers, err)
+				       : start_job(worker, o, err);
 	}
 	if (rc)
 		job_forget_target(worker);
@@ -285,13 +285,13 @@ static int start_worker(struct bpull_disk *disk, const struct bpull_job_options 
 			struct bpull_disk **worker, struct err *err)
 {
 	struct bpull_job_options o;
-	struct place place;
-	int rc = place_find_worker(disk, options, &place, worker, err);
+	struct job_layers layers;
+	int rc = job_layers_find_worker(disk, options, &layers, worker, err);
 
 	if (rc)
 		return rc;
-	o = place_options(options, disk, &place);
-	return start_on(*worker, &o, &place, err);
+	o = job_layers_options(options, disk, &layers);
+	return start_on(*worker, &o, &layers, err);
 }
 
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "engine/api/place.h"
+#include "engine/api/job_layers.h"
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
 #include "engine/commit/mixed.h"
@@ -86,11 +86,12 @@ static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
 }
 
 int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
-		  const struct place *place, bool is_start, struct target *target, struct err *err)
+		  const struct job_layers *layers, bool is_start, struct target *target,
+		  struct err *err)
 {
 	int rc;
 
-	if (worker->flags & BPULL_DISK_READ_ONLY && (is_start || place->is_commit))
+	if (worker->flags & BPULL_DISK_READ_ONLY && (is_start || layers->is_commit))
 		return err_set(err, -EROFS, "the disk was opened read-only");
 	if (o->guest_p99_ns && !(disk_opened(worker)->flags & BPULL_DISK_GUEST_IO))
 		return err_set(err, -EINVAL,
@@ -99,10 +100,10 @@ int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
 	rc = may_start(worker, o, target, err);
 	if (!rc && worker->nodes.of)
 		rc = node_refuse(worker, 0, err);
-	if (rc || !place->is_commit)
+	if (rc || !layers->is_commit)
 		return rc;
-	rc = down_refuse(worker, place_from(place), place_to(place), err);
-	return rc ? rc : node_refuse(worker, place_to(place), err);
+	rc = down_refuse(worker, job_layers_from(layers), job_layers_to(layers), err);
+	return rc ? rc : node_refuse(worker, job_layers_to(layers), err);
 }
 
 /* What a job copies is looked at for damage first, whichever job it is and whether or not its image
@@ -117,17 +118,17 @@ static bool must_look(struct bpull_disk *worker)
 }
 
 int refuse_image(struct bpull_disk *worker, const struct bpull_job_options *o,
-		 const struct place *place, bool is_start, struct err *err)
+		 const struct job_layers *layers, bool is_start, struct err *err)
 {
 	const struct layer *overlay = disk_overlay(worker);
-	bool keeps_link = place->is_commit && !place->top && !worker->base_name;
+	bool keeps_link = layers->is_commit && !layers->top && !worker->base_name;
 	int rc = keeps_link ? 0 : chain_plan_link(worker->chain, worker->base_name, err);
 
 	if (!rc && must_look(worker))
-		rc = place->is_commit ? damage_refuse_down(worker, place_from(place),
-							   place_to(place), is_start, err)
-				      : damage_refuse_job(worker, err);
-	if (!rc && !place->is_commit && (overlay->file->is_block || overlay->data->is_block))
+		rc = layers->is_commit ? damage_refuse_down(worker, job_layers_from(layers),
+							    job_layers_to(layers), is_start, err)
+				       : damage_refuse_job(worker, err);
+	if (!rc && !layers->is_commit && (overlay->file->is_block || overlay->data->is_block))
 		rc = measure_device(worker, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
 	return rc;
 }
@@ -146,11 +147,12 @@ static int refuse_layer(const struct layer *layer, struct err *err)
 		       : 0;
 }
 
-int refuse_user(const struct bpull_disk *worker, const struct place *place, struct err *err)
+int refuse_user(const struct bpull_disk *worker, const struct job_layers *layers, struct err *err)
 {
 	bool is_only_read = worker->nodes.of || worker->flags & BPULL_DISK_READ_ONLY;
 	int rc = is_only_read ? refuse_layer(disk_overlay(worker), err) : 0;
 
-	return rc || !place->is_commit ? rc
-				       : refuse_layer(worker->chain->layers[place_to(place)], err);
+	return rc || !layers->is_commit
+		       ? rc
+		       : refuse_layer(worker->chain->layers[job_layers_to(layers)], err);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "engine/api/place.h"
+#include "engine/api/job_layers.h"
 
 #include <errno.h>
 
@@ -19,53 +19,53 @@ static int find_layer(const struct bpull_disk *disk, const char *name, unsigned 
 	return chain_find_base(disk->chain, layer_set_opener(disk->chain->set), name, depth, err);
 }
 
-static int place_find(const struct bpull_disk *disk, const struct bpull_job_options *o,
-		      struct place *place, struct err *err)
+static int find_layers(const struct bpull_disk *disk, const struct bpull_job_options *o,
+		       struct job_layers *layers, struct err *err)
 {
 	struct shown shown;
 	int rc = 0;
 
-	*place = (struct place){ .is_commit = o->type == BPULL_JOB_TYPE_COMMIT };
-	if (!o->top && !place->is_commit)
+	*layers = (struct job_layers){ .is_commit = o->type == BPULL_JOB_TYPE_COMMIT };
+	if (!o->top && !layers->is_commit)
 		return 0;
 	if (disk->flatten)
 		return err_set(err, -EINVAL,
 			       "a flatten copies the source as a whole: leave type and top out");
 	if (o->top)
-		rc = find_layer(disk, o->top, &place->top, err);
-	if (rc || !place->is_commit)
+		rc = find_layer(disk, o->top, &layers->top, err);
+	if (rc || !layers->is_commit)
 		return rc;
-	place->base = place->top + 1;
+	layers->base = layers->top + 1;
 	if (o->base)
-		rc = find_layer(disk, o->base, &place->base, err);
-	if (!rc && (place->base <= place->top || place->base >= disk->chain->n_layers))
+		rc = find_layer(disk, o->base, &layers->base, err);
+	if (!rc && (layers->base <= layers->top || layers->base >= disk->chain->n_layers))
 		rc = err_set(err, -EINVAL,
 			     "'%s' has no such file below it to commit into; nothing was changed",
-			     file_show(disk->chain->layers[place->top]->file, &shown));
+			     file_show(disk->chain->layers[layers->top]->file, &shown));
 	return rc;
 }
 
 /* The depth of that one's image. */
-static unsigned depth_of(const struct place *place)
+static unsigned depth_of(const struct job_layers *layers)
 {
-	return place->is_commit && place->top ? place->top - 1 : place->top;
+	return layers->is_commit && layers->top ? layers->top - 1 : layers->top;
 }
 
-unsigned place_from(const struct place *place)
+unsigned job_layers_from(const struct job_layers *layers)
 {
-	return place->top ? 1 : 0;
+	return layers->top ? 1 : 0;
 }
 
-unsigned place_to(const struct place *place)
+unsigned job_layers_to(const struct job_layers *layers)
 {
-	return place->base - depth_of(place);
+	return layers->base - depth_of(layers);
 }
 
 /* What a commit can't do that a pull can. */
 static int refuse_commit(const struct bpull_disk *disk, const struct bpull_job_options *o,
-			 const struct place *place, struct err *err)
+			 const struct job_layers *layers, struct err *err)
 {
-	if (!place->is_commit)
+	if (!layers->is_commit)
 		return o->flags & BPULL_JOB_KEEP
 			       ? err_set(err, -EINVAL, "only a commit can keep what it commits")
 			       : 0;
@@ -73,38 +73,39 @@ static int refuse_commit(const struct bpull_disk *disk, const struct bpull_job_o
 		return err_set(err, -ENOTSUP,
 			       "a commit does not compress, only share blocks, or leave out what "
 			       "can't be read");
-	if (o->flags & BPULL_JOB_KEEP && place->top)
+	if (o->flags & BPULL_JOB_KEEP && layers->top)
 		return err_set(err, -EINVAL,
 			       "a commit of backing files changes none of them but its target");
-	if (!place->top && o->base_name && (place->base == 1 || o->flags & BPULL_JOB_KEEP))
+	if (!layers->top && o->base_name && (layers->base == 1 || o->flags & BPULL_JOB_KEEP))
 		return err_set(err, -EINVAL,
 			       "base_name is given, but this job leaves the image's link as it is");
 	return 0;
 }
 
-int place_find_worker(struct bpull_disk *disk, const struct bpull_job_options *o,
-		      struct place *place, struct bpull_disk **out, struct err *err)
+int job_layers_find_worker(struct bpull_disk *disk, const struct bpull_job_options *o,
+			   struct job_layers *layers, struct bpull_disk **out, struct err *err)
 {
-	int rc = place_find(disk, o, place, err);
+	int rc = find_layers(disk, o, layers, err);
 
 	*out = disk;
 	if (!rc)
-		rc = refuse_commit(disk, o, place, err);
-	if (rc || !depth_of(place))
+		rc = refuse_commit(disk, o, layers, err);
+	if (rc || !depth_of(layers))
 		return rc;
-	*out = node_new(disk, depth_of(place));
+	*out = node_new(disk, depth_of(layers));
 	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-struct bpull_job_options place_options(const struct bpull_job_options *options,
-				       const struct bpull_disk *disk, const struct place *place)
+struct bpull_job_options job_layers_options(const struct bpull_job_options *options,
+					    const struct bpull_disk *disk,
+					    const struct job_layers *layers)
 {
 	struct bpull_job_options o = *options;
 
-	if (!place->is_commit)
+	if (!layers->is_commit)
 		return o;
-	o.base = disk->chain->layers[place->base]->file->name;
-	if (!place->top && (place->base == 1 || o.flags & BPULL_JOB_KEEP))
+	o.base = disk->chain->layers[layers->base]->file->name;
+	if (!layers->top && (layers->base == 1 || o.flags & BPULL_JOB_KEEP))
 		o.base = o.base_name = NULL;
 	return o;
 }
