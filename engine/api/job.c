@@ -89,14 +89,15 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	return rc;
 }
 
-/* Reserves the image for this call; where a guest may write already, its header only. -EBUSY: a job
- * runs. -EPERM: the disk is inactive. */
+/* Reserves the image for this call (disk.exclusive), and lets other threads in from now on. A guest
+ * may go on writing, but no request writes the header. -EBUSY: a job runs, or the disk is being
+ * made longer. -EPERM: the disk is inactive. */
 static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
 	do {
 		while (!is_running(disk) && (disk->exclusive || disk->n_walking))
 			engine_wait_round(disk->engine, UINT64_MAX);
-		disk_wait_for_nodes(disk); /* another call may come between meanwhile */
+		disk_wait_for_nodes(disk); /* meanwhile another call may reserve the image */
 	} while (!is_running(disk) && (disk->exclusive || disk->n_walking));
 	if (is_running(disk) || disk->guests.is_growing)
 		return -EBUSY;
@@ -116,7 +117,7 @@ static void end_starting(struct bpull_disk *disk, struct engine_yields *yields)
 	engine_wake(disk->engine);
 }
 
-/* Of a worker that has its target. */
+/* Refuses what the files of a worker with a target hold. 0 if there is nothing to pull. */
 static int look_ahead(struct bpull_disk *worker, const struct bpull_job_options *o,
 		      const struct job_layers *layers, bool is_start, struct err *err)
 {
@@ -155,7 +156,7 @@ static int check_worker(struct bpull_disk *worker, const struct bpull_job_option
 	if (!rc)
 		rc = refuse_user(worker, layers, err);
 	if (!rc) {
-		/* No job runs whose target this could be. */
+		/* For the look only: no job runs, whose target this would replace. */
 		job_take_target(worker, &target);
 		rc = look_ahead(worker, o, layers, false, err);
 		job_forget_target(worker);
@@ -231,7 +232,7 @@ static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o,
 	return rc;
 }
 
-/* The same, of a commit. */
+/* start_job() for a commit. */
 static int start_commit(struct bpull_disk *disk, const struct bpull_job_options *o,
 			const struct job_layers *layers, struct err *err)
 {
@@ -245,7 +246,7 @@ static int start_commit(struct bpull_disk *disk, const struct bpull_job_options 
 	return rc;
 }
 
-/* Takes the target, and opens the worker for writing, where nothing forbids it. */
+/* Refuses what forbids the job; else takes the target, and opens a node for writing. */
 static int open_worker(struct bpull_disk *worker, const struct bpull_job_options *o,
 		       const struct job_layers *layers, struct err *err)
 {
@@ -262,7 +263,8 @@ static int open_worker(struct bpull_disk *worker, const struct bpull_job_options
 	return rc;
 }
 
-/* The same, on the disk or on a node of it. */
+/* Starts a pull or a commit on the worker, the disk or a node of it, which is freed after an
+ * error. */
 static int start_on(struct bpull_disk *worker, const struct bpull_job_options *o,
 		    const struct job_layers *layers, struct err *err)
 {

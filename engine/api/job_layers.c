@@ -45,7 +45,8 @@ static int find_layers(const struct bpull_disk *disk, const struct bpull_job_opt
 	return rc;
 }
 
-/* The depth of that one's image. */
+/* The depth of the worker's image. A commit of backing files changes the link of the layer above
+ * them. */
 static unsigned depth_of(const struct job_layers *layers)
 {
 	return layers->is_commit && layers->top ? layers->top - 1 : layers->top;
@@ -61,7 +62,7 @@ unsigned job_layers_to(const struct job_layers *layers)
 	return layers->base - depth_of(layers);
 }
 
-/* What a commit can't do that a pull can. */
+/* Refuses what a pull can and a commit can't, or the other way round. */
 static int refuse_commit(const struct bpull_disk *disk, const struct bpull_job_options *o,
 			 const struct job_layers *layers, struct err *err)
 {

@@ -24,7 +24,8 @@
 #include "io/file.h"
 #include "io/file/medium.h"
 
-/* For a job that only clones: refuses what can be known before the first clone. */
+/* Refuses a job that may only clone (BPULL_COPY_CLONE), if it is known before the first clone that
+ * it can't. */
 static int check_copy(const struct bpull_disk *disk, const struct bpull_job_options *o,
 		      unsigned pull_to, struct err *err)
 {
@@ -57,9 +58,9 @@ bool refuse_is_idle(const struct bpull_disk *disk, unsigned pull_to)
 	return !disk_overlay(disk)->has_backing || pull_to < 2;
 }
 
-/* Refuses what forbids the job. Changes nothing, in memory or on disk. */
-static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
-		     struct target *target, struct err *err)
+/* The part that does not depend on where in the chain the worker is. Finds the target. */
+static int refuse_start(struct bpull_disk *disk, const struct bpull_job_options *o,
+			struct target *target, struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
 	int rc;
@@ -97,7 +98,7 @@ int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
 		return err_set(err, -EINVAL,
 			       "guest_p99_ns follows what the disk's guest waits, and the disk was "
 			       "opened without one (BPULL_DISK_GUEST_IO)");
-	rc = may_start(worker, o, target, err);
+	rc = refuse_start(worker, o, target, err);
 	if (!rc && worker->nodes.of)
 		rc = node_refuse(worker, 0, err);
 	if (rc || !layers->is_commit)
@@ -106,9 +107,8 @@ int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
 	return rc ? rc : node_refuse(worker, job_layers_to(layers), err);
 }
 
-/* What a job copies is looked at for damage first, whichever job it is and whether or not its image
- * may be written to already. Not where a guest would wait for that, and not while tables of an
- * earlier job are only in memory. */
+/* Any job looks for damage in what it copies before it starts, unless a guest would have to wait
+ * for that, or tables of an earlier job are only in memory. */
 static bool must_look(struct bpull_disk *worker)
 {
 	uint32_t flags = disk_opened(worker)->flags;
