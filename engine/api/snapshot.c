@@ -79,7 +79,8 @@ static int refuse_geometry(const struct snapshot_top *s, struct err *err)
 	return 0;
 }
 
-/* Now, as it may be another at any time: another thread has the engine whenever this one waits. */
+/* Refuses by the disk's state, which is asked again after each wait: whenever this thread waits
+ * another one may have changed it. */
 static int refuse_snapshot(const struct snapshot_top *s, struct err *err)
 {
 	const struct bpull_disk *disk = s->disk;
@@ -154,7 +155,7 @@ static void find_lower(struct snapshots *all, unsigned i)
 		all->lowest[all->n_disks++] = s;
 }
 
-/* The program's structs lie as far from each other as its version of them is long. */
+/* The program's structs are an array of elements as long as its version of the struct is. */
 static int take_arguments(struct snapshots *all, const struct bpull_snapshot *given,
 			  struct err *err)
 {
@@ -205,7 +206,7 @@ static bool may_flush(const struct bpull_disk *disk)
 	       !commit_is_running(disk) && !commit_is_clean(disk);
 }
 
-/* Of commits that were begun before: what ends badly is for SETTLE to see. */
+/* Waits for the commit of that number only, not for later ones. SETTLE sees whether it failed. */
 static void await_flush(const struct bpull_disk *disk, uint64_t number)
 {
 	while (disk->commits.n_begun == number && commit_will_end(disk))
@@ -232,7 +233,7 @@ static bool any_is_held(const struct snapshots *all)
 	return false;
 }
 
-/* All at once, or two calls could each wait for what the other holds. */
+/* Holds all disks at once, or two calls could each wait for a disk that the other holds. */
 static void hold_all(const struct snapshots *all)
 {
 	while (any_is_held(all))
@@ -247,7 +248,7 @@ static void release_all(const struct snapshots *all)
 		guest_release(all->lowest[i]->disk);
 }
 
-/* No call looks at its tables, and nothing of the guest's is left. */
+/* No other call looks at the disk's tables, and no guest request or copy after one is in flight. */
 static bool is_alone(const struct bpull_disk *disk)
 {
 	return guest_is_held_quiet(disk) && !disk->exclusive && !disk->n_walking && !disk->nodes.n;
@@ -258,7 +259,7 @@ static bool is_settled(const struct bpull_disk *disk)
 	return !disk->may_write || (commit_is_clean(disk) && !disk_is_busy(disk));
 }
 
-/* 0: all is settled. -EAGAIN: not yet. */
+/* 0: all that was written to the disk is durable. -EAGAIN: not yet. Else -errno with a sentence. */
 static int settle_one(const struct snapshot_top *s, struct err *err)
 {
 	struct bpull_disk *disk = s->disk;
@@ -271,16 +272,16 @@ static int settle_one(const struct snapshot_top *s, struct err *err)
 	if (!is_alone(disk) || !disk->may_write || commit_is_clean(disk))
 		return -EAGAIN;
 	disk_settle(disk);
-	engine_rerun(disk->engine); /* all are looked at once more, and nothing need be in flight */
+	engine_rerun(disk->engine); /* settle_all() looks again, also if nothing is in flight */
 	if (is_alone(disk) && !commit_is_clean(disk))
 		return disk_say_not_durable(disk, "it has no snapshot", err);
 	return -EAGAIN;
 }
 
-/* Then no other call may touch the images. */
+/* Settles all disks. After 0 no other call may touch the images: disk.exclusive. */
 static int settle_all(const struct snapshots *all, struct err *err)
 {
-	engine_rerun(all->engine); /* the next round begins what is only submitted */
+	engine_rerun(all->engine); /* requests that were just submitted begin in the next round */
 	for (;;) {
 		bool again = false;
 

@@ -51,7 +51,7 @@ static uint64_t len_of(const struct snapshot_top *s)
 	return round_up(s->disk->guests.len, 512);
 }
 
-/* What it reads through to. */
+/* The layer that the new image reads through to. */
 static const struct layer *layer_below(const struct snapshot_top *s)
 {
 	return s->lower ? s->lower->layer : s->old;
@@ -178,7 +178,7 @@ static int open_layer(struct snapshot_top *s, struct err *err)
 	return 0;
 }
 
-/* Between the two another program may have given the name to another file. */
+/* Between its making and its opening another program may have given the name to another file. */
 static int check_same(struct snapshot_top *s, const struct file *made, struct err *err)
 {
 	struct shown shown;
@@ -190,8 +190,8 @@ static int check_same(struct snapshot_top *s, const struct file *made, struct er
 		       file_show(s->layer->file, &shown));
 }
 
-/* The program that made it need not have synced it, and the guest's first flush may find nothing to
- * do (I9). */
+/* The program that made the image need not have synced it, and the guest's first flush might find
+ * nothing to do (I9). */
 static int sync_existing(const struct snapshot_top *s, struct err *err)
 {
 	struct shown shown;
@@ -291,7 +291,8 @@ void snapshot_top_turn(struct snapshot_top *s)
 
 	for (const struct snapshot_top *new = s; new; new = new->upper)
 		n++;
-	/* What it says is that changes by others might not be seen; the locks keep them out. */
+	/* An error here only says that changes by others might not be noticed; locks keep them
+	 * out. */
 	chain_turn_read_only(s->disk->chain, n, &none);
 }
 
