@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Disks: an overlay and its chain, opened under a policy and QEMU's locks.
- * Opening writes nothing, not even a repair, but where a guest may write to the disk: otherwise
- * a job's start makes the changes that must come before the first copy.
+ * Disks: an overlay and its chain, opened under a policy and QEMU's locks. Opening writes nothing,
+ * not even a repair, unless a guest may write to the disk. Otherwise a job's start makes the
+ * changes that must come before the first copy.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -121,7 +121,8 @@ static void hint_holes(struct bpull_disk *disk)
 	}
 }
 
-static void file_of_failed(void *opaque, struct file *file)
+/* The chain could not be opened: its file is closed again. */
+static void note_failed_file_closing(void *opaque, struct file *file)
 {
 	struct bpull_disk *disk = opaque;
 
@@ -147,7 +148,7 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	how.outlives = disk->engine->io->ops->outlives;
 	how.no_locks_here = note_no_locks;
 	how.file_opened = disk_note_file_opened;
-	how.file_closing = file_of_failed;
+	how.file_closing = note_failed_file_closing;
 	how.opaque = disk;
 	rc = told_open_chain(disk->engine->layers, o, &how, &disk->chain, err);
 	if (!rc) {
@@ -160,7 +161,8 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	return rc;
 }
 
-/* Makes the overlay ready for guest writes; that of an inactive disk when it is activated. */
+/* Makes the overlay ready for guest writes. An inactive disk's is made ready when it is
+ * activated. */
 static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_options *o,
 			 struct err *err)
 {
@@ -247,7 +249,7 @@ static void stop_job(struct bpull_disk *disk)
 	while (disk_has_job(disk) || disk->nodes.n) {
 		struct bpull_disk *working = disk->nodes.working;
 
-		/* Once a job: it wakes the engine. */
+		/* Asks each job only once, since asking wakes the engine. */
 		if (disk_has_job(disk) && !job_is_aborted(working ? working : disk))
 			bpull_job_abort(disk);
 		engine_wait_round(disk->engine, UINT64_MAX);

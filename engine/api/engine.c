@@ -84,7 +84,8 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 	engine->budget.verify_len = memory / 16;
 	engine->budget.n_ranges = memory / 32 / sizeof(struct range);
 	engine->budget.commit_len = COMMIT_LEN;
-	/* Beside the rest: few engines have convoys. 256 KiB a job where memory is 64 MiB. */
+	/* Kept ranges come on top of the budget, since few engines have convoys. member_len is 256
+	 * KiB where memory is 64 MiB. */
 	engine->convoys.max_len = memory / 3;
 	engine->convoys.member_len = memory / 256;
 	if (!engine->bufs || !engine->cache)
@@ -95,7 +96,6 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 	return 0;
 }
 
-/* Takes over the backend, even on failure. For bpull_engine_open() and the simulated machine. */
 int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
 		   struct bpull_engine **out)
 {
@@ -255,7 +255,8 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 
 int bpull_engine_poll(struct bpull_engine *engine, struct bpull_event *events, int max)
 {
-	/* What another thread calls would look at the flag, too; that thread's own does not. */
+	/* Not in an engine with a thread: its descriptor is event_fd, and other threads read the
+	 * flag. */
 	if (engine && !engine->thread.is_on && !engine_is_forked(engine))
 		engine->loop.fd_asked = false;
 	return bpull_engine_process(engine, events, max);

@@ -9,8 +9,8 @@ struct bpull_engine;
 struct file_opener;
 struct io;
 
-/* Opens an engine on this backend, which it takes over, and on this file system: the opener stays
- * the caller's. 0 or -errno. */
+/* Opens an engine on this backend, which it takes over even on failure, and on the opener's file
+ * system; the opener stays the caller's. 0 or -errno. */
 int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
 		   struct bpull_engine **out);
 

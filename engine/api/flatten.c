@@ -49,7 +49,7 @@ static int fill_temp(struct flatten *f, struct file *file, const struct bpull_cr
 		  : 0;
 }
 
-/* After an error the disk is closed, and the file removed. */
+/* After an error the caller closes the disk, which removes the file. */
 static int create_temp(struct bpull_disk *disk, const char *out_path,
 		       const struct bpull_create_options *o, uint64_t guest_len, struct err *err)
 {

@@ -20,8 +20,8 @@ void engine_note_owner(struct bpull_engine *engine);
 void engine_forget_owner(struct bpull_engine *engine);
 /* This is not the process that opened the engine. */
 bool engine_is_forked(const struct bpull_engine *engine);
-/* bpull_engine_close() in such a process. The memory stays until the process ends or runs another
- * program. */
+/* What bpull_engine_close() does in a child of fork(): closes descriptors. The memory stays until
+ * the child ends or runs another program. */
 void engine_leave_to_parent(struct bpull_engine *engine);
 
 #endif

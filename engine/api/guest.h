@@ -8,10 +8,10 @@
 struct bpull_disk;
 struct guest;
 
-/* The disk's engine has a thread of its own, so that a call may wait; false for NULL. */
+/* A call may wait for the disk's requests: its engine has a thread of its own. False for NULL. */
 bool guest_may_wait(const struct bpull_disk *disk);
-/* Runs a request and waits for its end: 0 or -errno; *count: the number of extents, or NULL. Not on
- * the engine's thread. */
+/* Submits a request and waits for its end, not on the engine's thread. 0 or -errno. *count, if
+ * count is not NULL: the number of extents that a block status has found. */
 int guest_run_and_wait(struct guest *g, int *count);
 
 #endif

@@ -62,7 +62,8 @@ static int refuse_len(const struct bpull_disk *disk, uint64_t len, struct err *e
 	return 0;
 }
 
-/* What must be hidden of the backing file, and where data goes. */
+/* Refuses a length at which the backing file would show and can't be hidden, or for which a device
+ * is too small. */
 static int refuse_layers(const struct bpull_disk *disk, uint64_t len, struct err *err)
 {
 	const struct chain *chain = disk->chain;
@@ -82,8 +83,8 @@ static int refuse_layers(const struct bpull_disk *disk, uint64_t len, struct err
 	return 0;
 }
 
-/* *g: the request that makes it longer; one that only waits where it is as long already. While
- * requests are held the disk may get other layers: nothing is looked at before. */
+/* *g: the request that makes the disk longer, or a flush if it has that length already. First waits
+ * while requests are held, since the disk may get other layers then. */
 static int new_resize(struct bpull_disk *disk, uint64_t len, struct guest **g, struct err *err)
 {
 	int rc;

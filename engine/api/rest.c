@@ -29,7 +29,7 @@
 #include "io/file.h"
 #include "io/file/file_rest.h"
 
-/* A stranger's lock is asked for again this long. */
+/* So long bpull_disk_activate() retries a lock that another program holds. */
 #define LOCK_WAIT_MS 1000
 
 void disk_settle(struct bpull_disk *disk)
@@ -37,7 +37,7 @@ void disk_settle(struct bpull_disk *disk)
 	bool has_retried = false;
 	unsigned n_commits = 0;
 
-	engine_rerun(disk->engine); /* the next round begins what is only submitted */
+	engine_rerun(disk->engine); /* requests that were just submitted begin in the next round */
 	for (unsigned n_before = 0;; n_before = n_commits) {
 		if (!disk->poisoned && disk_retry_once(disk, &has_retried))
 			engine_rerun(disk->engine);
@@ -52,7 +52,7 @@ void disk_settle(struct bpull_disk *disk)
 void disk_wait_for_nodes(struct bpull_disk *disk)
 {
 	if (disk->nodes.n)
-		engine_rerun(disk->engine); /* the next round frees that of the last job */
+		engine_rerun(disk->engine); /* the next round frees the last job's node */
 	while (!disk_has_job(disk) && disk->nodes.n)
 		engine_wait_round(disk->engine, UINT64_MAX);
 }
@@ -89,7 +89,8 @@ int disk_say_not_durable(const struct bpull_disk *disk, const char *so, struct e
 			 disk_show(disk, &shown), so);
 }
 
-/* From now on no request, job or walk begins, and none is left. 0 or -EBUSY. */
+/* Waits until no request, job or walk is left, and all is durable; none begins, since guests.rest
+ * is DISK_CHANGING. 0, or -errno with a sentence: -EBUSY a job runs. */
 static int come_to_rest(struct bpull_disk *disk, struct err *err)
 {
 	struct shown shown;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What closing a disk and giving its image away have in common. */
+/* Bringing a disk to rest: for closing it, a snapshot, and giving its image away. */
 #ifndef BLOCKPULL_API_REST_H
 #define BLOCKPULL_API_REST_H
 
@@ -12,16 +12,19 @@ struct err;
 
 /* Waits for the guest's requests, and for the copies that follow them. */
 void disk_stop_guests(struct bpull_disk *disk);
-/* Makes everything durable and counts freed space free; no job and no request is in flight. Where
- * it fails, commit_is_clean() says so. */
+/* Makes everything durable and counts space free that was let go; no job and no request is in
+ * flight. If it fails, commit_is_clean() is false afterwards. Blocks. */
 void disk_settle(struct bpull_disk *disk);
-/* Waits for what the last job's end has left to the next round, unless a job runs. */
+/* Waits until the last job's nodes are freed, which its end leaves to the next round; not while a
+ * job runs. */
 void disk_wait_for_nodes(struct bpull_disk *disk);
-/* Takes unused space out of the file; all is committed, and nothing is in flight. Blocking. */
+/* Gives unused space back to the file system; all is committed, and nothing is in flight.
+ * Blocks. */
 void disk_reclaim(struct bpull_disk *disk);
 /* Something still runs beside requests and commits: space given back, tables loaded ahead. */
 bool disk_is_busy(const struct bpull_disk *disk);
-/* Says why disk_settle() left something in memory only, and what follows from that. Its -errno. */
+/* After disk_settle() has failed: sets the error and its sentence, which ends with `so`. Returns
+ * -errno. */
 int disk_say_not_durable(const struct bpull_disk *disk, const char *so, struct err *err);
 
 #endif

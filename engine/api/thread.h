@@ -7,6 +7,7 @@
 
 struct bpull_engine;
 
+/* 0 or -errno. */
 int engine_thread_start(struct bpull_engine *engine);
 /* Ends the engine's thread, if it has one. After that the caller alone uses the engine. */
 void engine_thread_stop(struct bpull_engine *engine);
