@@ -69,11 +69,11 @@ struct engine_budget {
 struct engine_guests {
 	struct {
 		struct guest *first, *last;
-	} done;     /* that have ended: the program takes them as events (guest/request.c) */
+	} done;     /* requests that have ended: to be taken as events (guest/request.c) */
 	unsigned n; /* in flight */
 	struct {
 		struct guest *first, *last;
-	} held; /* that wait for room to begin (guest/admit.c) */
+	} waiting; /* requests that wait for memory before they begin (guest/admit.c) */
 	/* Bytes of memory that requests which have begun may take, and the limit of that sum. */
 	uint64_t cost, cost_limit;
 	uint64_t n_over;    /* requests that have ended, since the engine was opened */

@@ -66,11 +66,11 @@ void guest_admit(struct guest *g)
 {
 	struct bpull_engine *engine = g->op.engine;
 
-	if (g->op.error || g->waits.op || (!engine->guests.held.first && take_room(engine, g))) {
+	if (g->op.error || g->waits.op || (!engine->guests.waiting.first && take_room(engine, g))) {
 		op_ready(&g->op);
 		return;
 	}
-	FIFO_APPEND(&engine->guests.held, g, room.next);
+	FIFO_APPEND(&engine->guests.waiting, g, room.next);
 }
 
 void guest_give_room(struct guest *g)
@@ -79,6 +79,6 @@ void guest_give_room(struct guest *g)
 
 	engine->guests.cost -= g->room.cost;
 	g->room.cost = 0;
-	while (engine->guests.held.first && take_room(engine, engine->guests.held.first))
-		op_ready(&FIFO_TAKE(&engine->guests.held, room.next)->op);
+	while (engine->guests.waiting.first && take_room(engine, engine->guests.waiting.first))
+		op_ready(&FIFO_TAKE(&engine->guests.waiting, room.next)->op);
 }

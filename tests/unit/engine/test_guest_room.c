@@ -63,7 +63,7 @@ static void run(unsigned n)
 		n -= (unsigned)got;
 	}
 	cr_assert_eq(engine->guests.cost, 0);
-	cr_assert_null(engine->guests.held.first);
+	cr_assert_null(engine->guests.waiting.first);
 }
 
 static void many(enum bpull_io io)
@@ -78,7 +78,7 @@ static void many(enum bpull_io io)
 		iov.iov_base = put[i];
 		bpull_write(disk, &iov, 1, i * UINT64_C(16384) + 512, 0, NULL);
 	}
-	cr_assert_not_null(engine->guests.held.first, "all had room: this shows nothing");
+	cr_assert_not_null(engine->guests.waiting.first, "all had room: this shows nothing");
 	run(N_REQS);
 	for (unsigned i = 0; i < N_REQS; i++) {
 		iov.iov_base = got[i];
@@ -89,7 +89,7 @@ static void many(enum bpull_io io)
 	/* Closing ends what waits for room, too. */
 	for (unsigned i = 0; i < N_REQS; i++)
 		bpull_write(disk, &iov, 1, i * UINT64_C(16384) + 512, 0, NULL);
-	cr_assert_not_null(engine->guests.held.first);
+	cr_assert_not_null(engine->guests.waiting.first);
 	bpull_engine_close(engine);
 }
 
