@@ -147,7 +147,7 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 	if (rc)
 		return error_fill(error, rc, "cannot open the engine: %s", strerror(-rc));
 	limiter_set(&engine->limiter, engine_now_ns(), o.bandwidth, o.burst);
-	limiter_set(&engine->requests, engine_now_ns(), o.iops, 0);
+	limiter_set(&engine->request_limiter, engine_now_ns(), o.iops, 0);
 	engine->outside.ask = o.budget;
 	engine->outside.opaque = o.budget_opaque;
 	rc = o.flags & BPULL_ENGINE_THREAD ? engine_thread_start(engine) : 0;

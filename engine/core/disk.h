@@ -101,8 +101,8 @@ struct bpull_engine {
 	unsigned n_copying, n_in_time;
 	struct table_cache *cache;
 	struct layer_set *layers;
-	struct limiter limiter;  /* shared by all jobs: bytes */
-	struct limiter requests; /* likewise: requests (copy/walk/requests.h) */
+	struct limiter limiter;         /* shared by all jobs; its tokens are bytes */
+	struct limiter request_limiter; /* the same; requests (copy/walk/requests.h) */
 	struct outside_budget outside;
 	struct {
 		pthread_mutex_t mutex;

@@ -63,7 +63,8 @@ static struct copy_run *before_us(const struct copy_run *p, uint64_t now_ns)
 static uint64_t shared_ready_ns(struct copy_run *p, uint64_t now_ns)
 {
 	struct limiter *shared = &p->op.engine->limiter;
-	bool is_shared = shared->rate || p->op.engine->requests.rate || p->op.engine->outside.ask;
+	bool is_shared =
+		shared->rate || p->op.engine->request_limiter.rate || p->op.engine->outside.ask;
 	struct copy_run *first = is_shared ? before_us(p, now_ns) : NULL;
 
 	if (first) /* that run takes the tokens when its disk is looked at, in this same round */

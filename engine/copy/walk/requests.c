@@ -22,7 +22,7 @@ void requests_set_rate(struct bpull_disk *disk, uint64_t now_ns, uint64_t iops)
 
 bool requests_are_limited(const struct copy_run *p)
 {
-	return p->walk->requests.limiter.rate || p->op.engine->requests.rate;
+	return p->walk->requests.limiter.rate || p->op.engine->request_limiter.rate;
 }
 
 static uint64_t n_wanted(const struct copy_run *p)
@@ -40,7 +40,7 @@ uint64_t requests_ready_ns(struct copy_run *p, uint64_t now_ns)
 	n = n_wanted(p);
 	n -= MIN(n, rate->n_prepaid);
 	own = limiter_ready_ns(&rate->limiter, now_ns, n);
-	shared = limiter_ready_ns(&p->op.engine->requests, now_ns, n);
+	shared = limiter_ready_ns(&p->op.engine->request_limiter, now_ns, n);
 	return MAX(own, shared);
 }
 
@@ -52,7 +52,7 @@ static void pay(struct copy_run *p, uint64_t now_ns, uint64_t n)
 	rate->n_prepaid -= n_free;
 	n -= n_free;
 	limiter_charge(&rate->limiter, now_ns, n);
-	limiter_charge(&p->op.engine->requests, now_ns, n);
+	limiter_charge(&p->op.engine->request_limiter, now_ns, n);
 	p->charge.requests.n_charged += n;
 }
 
@@ -99,6 +99,6 @@ void requests_end(struct copy_run *p)
 		return;
 	now_ns = engine_now_ns();
 	limiter_done(&p->walk->requests.limiter, now_ns, own->n_charged);
-	limiter_done(&p->op.engine->requests, now_ns, own->n_charged);
+	limiter_done(&p->op.engine->request_limiter, now_ns, own->n_charged);
 	own->n_charged = 0;
 }

@@ -197,7 +197,7 @@ Test(requests, what_a_run_paid_too_much_is_the_next_ones)
 Test(requests, the_engines_limit_holds_for_each_job)
 {
 	clock_ns = S;
-	limiter_set(&engine.requests, clock_ns, 10, 1);
+	limiter_set(&engine.request_limiter, clock_ns, 10, 1);
 	plan_reads(0);
 	cr_assert(requests_are_limited(&run));
 	cr_assert_eq(requests_ready_ns(&run, clock_ns), clock_ns, "it reads nothing");
