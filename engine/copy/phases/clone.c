@@ -50,17 +50,6 @@ struct clone {
 	int rc;
 };
 
-static uint64_t *refused_word(struct copy_walk *walk, unsigned depth, uint64_t *bit)
-{
-	*bit = UINT64_C(1) << depth % 64;
-	return &walk->clone_trials.refused[depth / 64];
-}
-
-static bool is_refused(const struct copy_walk *walk, unsigned depth)
-{
-	return walk->clone_trials.refused[depth / 64] >> depth % 64 & 1;
-}
-
 static bool wants_clones(const struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
@@ -91,7 +80,8 @@ int copy_run_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t ma
 	}
 	layer = disk->chain->layers[e->depth];
 	if (!layer->data->may_clone || e->host_off % BLOCK_LEN ||
-	    is_refused(disk->walk, e->depth) || e->host_off + e->len > layer->data->len)
+	    layer_bits_has(&disk->walk->clone_refused, e->depth) ||
+	    e->host_off + e->len > layer->data->len)
 		e->len = 0;
 	return 0;
 }
@@ -186,9 +176,7 @@ static bool is_refusal(int rc)
 /* No more clones from this layer. The run gives up, and the cursor begins one that copies. */
 static enum step copy_instead(struct copy_run *p)
 {
-	uint64_t bit, *word = refused_word(p->walk, p->clone.depth, &bit);
-
-	*word |= bit;
+	layer_bits_set(&p->walk->clone_refused, p->clone.depth);
 	p->phase = COPY_RUN_GIVE_UP;
 	return STEP_NEXT;
 }

@@ -48,11 +48,6 @@ struct cold_choice cold_decide(const struct cold_facts *f)
 				     .leaves_mark = passes && is_first };
 }
 
-static bool get_bit(const uint64_t *bits, unsigned i)
-{
-	return bits[i / 64] >> i % 64 & 1;
-}
-
 static struct cold_facts find_facts(const struct copy_run *p, unsigned depth,
 				    const struct io_req *req)
 {
@@ -65,8 +60,8 @@ static struct cold_facts find_facts(const struct copy_run *p, unsigned depth,
 			io_req_may_pass_cache(req),
 		.was_cached = file->past_cache.seen &&
 			      file_cached_has(file->past_cache.seen, req->off, req->len),
-		.is_begun = get_bit(layers->begun, depth),
-		.passes = get_bit(layers->passes, depth),
+		.is_begun = layer_bits_has(&layers->begun, depth),
+		.passes = layer_bits_has(&layers->passes, depth),
 		.marked_ns = file->past_cache.marked_ns,
 		.now_ns = engine_now_ns(),
 	};
@@ -95,13 +90,12 @@ void cold_choose(struct copy_run *p, unsigned depth, struct io_req *req)
 {
 	struct cold_facts facts = find_facts(p, depth, req);
 	struct cold_choice choice = cold_decide(&facts);
-	uint64_t bit = UINT64_C(1) << depth % 64;
 
 	if (!facts.fits)
 		return;
-	p->walk->cold.begun[depth / 64] |= bit;
+	layer_bits_set(&p->walk->cold.begun, depth);
 	if (choice.passes)
-		p->walk->cold.passes[depth / 64] |= bit;
+		layer_bits_set(&p->walk->cold.passes, depth);
 	req->past_cache = choice.past_cache;
 	/* A run has one such request. Another file's mark is left by the next run. */
 	if (choice.leaves_mark && !p->read.has_mark)

@@ -45,15 +45,24 @@ struct copy_down {
 	struct range_set written;
 };
 
-/* A bit for each layer: cloning from it was tried, and refused. */
-struct clone_trials {
-	uint64_t refused[CHAIN_MAX_DEPTH / 64 + 1];
+/* A bit for each layer of the chain, by its depth. */
+struct layer_bits {
+	uint64_t words[CHAIN_MAX_DEPTH / 64 + 1];
 };
 
-/* A bit for each layer: the walk has begun to read its data; and reads it past the page cache. */
+static inline bool layer_bits_has(const struct layer_bits *bits, unsigned depth)
+{
+	return bits->words[depth / 64] >> depth % 64 & 1;
+}
+
+static inline void layer_bits_set(struct layer_bits *bits, unsigned depth)
+{
+	bits->words[depth / 64] |= UINT64_C(1) << depth % 64;
+}
+
+/* Layers whose data the walk has begun to read, and those that it reads past the page cache. */
 struct cold_layers {
-	uint64_t begun[CHAIN_MAX_DEPTH / 64 + 1];
-	uint64_t passes[CHAIN_MAX_DEPTH / 64 + 1];
+	struct layer_bits begun, passes;
 };
 
 /* How a job wants its bytes copied. */
@@ -121,11 +130,11 @@ struct copy_walk {
 	uint64_t rest_ns;         /* window.c: while a guest is at work, no new run before then */
 	uint64_t beside_len;      /* window.c: bytes of a run then, at most; 0: not known yet */
 	struct throttle throttle; /* charge.c */
-	struct request_rate requests;     /* requests.c */
-	struct clone_trials clone_trials; /* ../phases/clone.c */
-	struct cold_layers cold;          /* ../phases/cold.c */
-	struct writeback_range written;   /* writeback.c */
-	struct left_out left_out;         /* left_out.c */
+	struct request_rate requests;    /* requests.c */
+	struct layer_bits clone_refused; /* ../phases/clone.c: a clone was tried, and refused */
+	struct cold_layers cold;         /* ../phases/cold.c */
+	struct writeback_range written;  /* writeback.c */
+	struct left_out left_out;        /* left_out.c */
 	uint64_t abandoned_end; /* ../phases/give_up.c, job/chain/ends.c: host byte up to which
 				 * failed runs may have written */
 };
