@@ -136,6 +136,13 @@ static inline struct guest *guest_of(struct op *op)
 	return (struct guest *)op;
 }
 
+/* The request changes the disk's data or its size. */
+static inline bool guest_changes_disk(const struct guest *g)
+{
+	return g->kind == GUEST_WRITE || g->kind == GUEST_ZEROES || g->kind == GUEST_DISCARD ||
+	       g->kind == GUEST_GROW_DISK;
+}
+
 /* Changes the phase. */
 static inline enum step guest_go(struct guest *g, enum guest_phase phase)
 {

@@ -57,12 +57,6 @@ static struct guest *new_guest(struct bpull_disk *disk, enum guest_kind kind)
 	return begin_guest(guest_alloc(sizeof(struct guest)), disk, kind);
 }
 
-static bool changes(enum guest_kind kind)
-{
-	return kind == GUEST_WRITE || kind == GUEST_ZEROES || kind == GUEST_DISCARD ||
-	       kind == GUEST_GROW_DISK;
-}
-
 static int refusal(const struct guest *g)
 {
 	const struct bpull_disk *disk = g->op.disk;
@@ -76,9 +70,9 @@ static int refusal(const struct guest *g)
 		return -EPERM;
 	if (!disk_has_range(disk, g->guest_off, g->len))
 		return -EINVAL;
-	if (changes(g->kind) && disk->flags & BPULL_DISK_READ_ONLY)
+	if (guest_changes_disk(g) && disk->flags & BPULL_DISK_READ_ONLY)
 		return -EROFS;
-	return changes(g->kind) && disk->poisoned ? -EIO : 0;
+	return guest_changes_disk(g) && disk->poisoned ? -EIO : 0;
 }
 
 void guest_let_in(struct guest *g)
@@ -97,7 +91,7 @@ void guest_submit(struct guest *g)
 	struct guests *all = &g->op.disk->guests;
 
 	g->began_ns = engine_now_ns();
-	if (guest_is_held(g->op.disk, changes(g->kind))) {
+	if (guest_is_held(g->op.disk, guest_changes_disk(g))) {
 		FIFO_APPEND(&all->hold, g, room.next);
 		return;
 	}

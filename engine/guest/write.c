@@ -130,15 +130,10 @@ void guest_prepare_failed(struct guest *g)
 
 /* ---- LOCK ---- */
 
-static bool is_change(const struct guest *g)
-{
-	return g->kind != GUEST_READ && g->kind != GUEST_FLUSH && g->kind != GUEST_STATUS;
-}
-
 void guest_note_changes(struct bpull_disk *disk)
 {
 	for (const struct guest *g = disk->guests.first; g; g = g->list.next)
-		if (is_change(g))
+		if (guest_changes_disk(g))
 			down_note_written(disk, g->guest_off, g->len);
 }
 
