@@ -55,7 +55,7 @@ static bool is_whole(const struct copy_run *p, uint32_t idx)
 }
 
 /* The bytes of a cluster that lies whole in the run. */
-static uint8_t *cluster_bytes(const struct copy_run *p, uint32_t idx)
+static uint8_t *whole_cluster(const struct copy_run *p, uint32_t idx)
 {
 	return clusters_bytes(p) +
 	       (clusters_first(p) + (uint64_t)idx * p->overlay->cluster_len - p->guest_off);
@@ -77,7 +77,7 @@ void copy_run_free_compress(struct copy_run *p)
 static int encode_cluster(const struct copy_run *p, uint32_t idx, uint8_t *scratch)
 {
 	struct layer *overlay = p->overlay;
-	uint8_t *bytes = cluster_bytes(p, idx);
+	uint8_t *bytes = whole_cluster(p, idx);
 	uint32_t cap = overlay->cluster_len - SECTOR_LEN, len;
 	int n;
 
@@ -124,7 +124,7 @@ static int choose_cluster(struct copy_run *p, uint32_t idx)
 	if (!is_whole(p, idx))
 		return 0;
 	if (overlay->has_copies) {
-		if (!copy_run_is_data(p, cluster_bytes(p, idx), overlay->cluster_len)) {
+		if (!copy_run_is_data(p, whole_cluster(p, idx), overlay->cluster_len)) {
 			p->compress.lens[idx] = COMP_ZERO;
 			return 0;
 		}
