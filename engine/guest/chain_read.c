@@ -44,7 +44,7 @@
 
 struct chain_read_part {
 	struct io_req req;
-	struct chain_read *g;
+	struct chain_read *read;
 	const struct layer *layer;
 	uint64_t at;  /* offset in the range */
 	uint64_t len; /* guest bytes */
@@ -56,10 +56,10 @@ struct chain_read_part {
 	uint32_t comp_len, skip;
 };
 
-void chain_read_begin(struct chain_read *g, struct op *op, const struct iovec *iov, unsigned n_iov,
-		      uint64_t guest_off, uint64_t len)
+void chain_read_begin(struct chain_read *read, struct op *op, const struct iovec *iov,
+		      unsigned n_iov, uint64_t guest_off, uint64_t len)
 {
-	*g = (struct chain_read){
+	*read = (struct chain_read){
 		.op = op,
 		.iov = iov,
 		.n_iov = n_iov,
@@ -69,20 +69,20 @@ void chain_read_begin(struct chain_read *g, struct op *op, const struct iovec *i
 	};
 }
 
-static void free_parts(struct chain_read *g)
+static void free_parts(struct chain_read *read)
 {
-	for (unsigned i = 0; i < g->n_parts; i++) {
-		free(g->parts[i].iov);
-		free(g->parts[i].comp);
+	for (unsigned i = 0; i < read->n_parts; i++) {
+		free(read->parts[i].iov);
+		free(read->parts[i].comp);
 	}
-	g->n_parts = 0;
+	read->n_parts = 0;
 }
 
-void chain_read_end(struct chain_read *g)
+void chain_read_end(struct chain_read *read)
 {
-	free_parts(g);
-	free(g->parts);
-	g->parts = NULL;
+	free_parts(read);
+	free(read->parts);
+	read->parts = NULL;
 }
 
 /* Doesn't ask the file system for holes of a raw disk that the guest writes to: its writes turn
@@ -117,55 +117,57 @@ static void widen(struct range *range, const struct extent *e)
  * locks as a whole anyway (with extended L2 entries other reads want the rest), and all of a
  * compressed cluster, which is decoded whole anyway. After a run has let the reader go the bytes
  * before the extent are left out: the overlay may hold them by now. */
-static void set_with(const struct chain_read *g, const struct layer *layer, const struct extent *e,
-		     struct run_reader *r)
+static void set_with(const struct chain_read *read, const struct layer *layer,
+		     const struct extent *e, struct run_reader *r)
 {
-	uint32_t cluster_len = disk_overlay(g->op->disk)->cluster_len;
+	uint32_t cluster_len = disk_overlay(read->op->disk)->cluster_len;
 	uint64_t lo = round_down(e->guest_off, cluster_len), hi = e->guest_off + e->len;
 
 	if (e->kind == EXTENT_COMPRESSED && e->skip <= e->guest_off) {
 		lo = MIN(lo, e->guest_off - e->skip);
 		hi = MAX(hi, e->guest_off - e->skip + layer->cluster_len);
 	}
-	r->with_lo = g->again.n ? e->guest_off : lo;
+	r->with_lo = read->again.n ? e->guest_off : lo;
 	r->with_hi = round_up(hi, cluster_len);
 }
 
 /* Takes the extent from a copy run, as far as the run goes: *e may get shorter. False: it must be
  * read without. */
-static bool add_joined_part(struct chain_read *g, struct extent *e)
+static bool add_joined_part(struct chain_read *read, struct extent *e)
 {
-	struct chain_read_part *part = &g->parts[g->n_parts];
-	const struct layer *layer = g->op->disk->chain->layers[e->depth];
+	struct chain_read_part *part = &read->parts[read->n_parts];
+	const struct layer *layer = read->op->disk->chain->layers[e->depth];
 
-	if (!g->may_join || !e->depth || g->again.is_alone || g->again.n >= MAX_AGAIN)
+	if (!read->may_join || !e->depth || read->again.is_alone || read->again.n >= MAX_AGAIN)
 		return false;
-	*part = (struct chain_read_part){ .g = g, .at = g->done, .is_joined = true };
+	*part = (struct chain_read_part){ .read = read, .at = read->done, .is_joined = true };
 	part->reader = (struct run_reader){
-		.op = g->op,
-		.iov = g->iov,
-		.n_iov = g->n_iov,
-		.at = g->done,
+		.op = read->op,
+		.iov = read->iov,
+		.n_iov = read->n_iov,
+		.at = read->done,
 		.guest_off = e->guest_off,
 		.len = e->len,
 		.file = e->kind == EXTENT_COMPRESSED ? layer->file : layer->data,
 	};
-	set_with(g, layer, e, &part->reader);
-	if (!on_read_join(g->op->disk, layer, &part->reader))
+	set_with(read, layer, e, &part->reader);
+	if (!on_read_join(read->op->disk, layer, &part->reader))
 		return false;
 	part->len = e->len = part->reader.len;
-	g->is_late |= part->reader.is_late;
-	g->n_parts++;
+	read->is_late |= part->reader.is_late;
+	read->n_parts++;
 	return true;
 }
 
 /* 0 or -ENOMEM. */
-static int add_own_part(struct chain_read *g, const struct extent *e)
+static int add_own_part(struct chain_read *read, const struct extent *e)
 {
-	struct chain_read_part *part = &g->parts[g->n_parts];
+	struct chain_read_part *part = &read->parts[read->n_parts];
 
-	*part = (struct chain_read_part){ .g = g, .at = g->done, .len = e->len, .skip = e->skip };
-	part->layer = g->op->disk->chain->layers[e->depth];
+	*part = (struct chain_read_part){
+		.read = read, .at = read->done, .len = e->len, .skip = e->skip
+	};
+	part->layer = read->op->disk->chain->layers[e->depth];
 	if (e->kind == EXTENT_COMPRESSED) {
 		part->comp_len = e->host_len;
 		part->comp = malloc(e->host_len);
@@ -175,81 +177,82 @@ static int add_own_part(struct chain_read *g, const struct extent *e)
 	} else {
 		unsigned n;
 
-		part->iov = calloc(g->n_iov, sizeof(*part->iov));
+		part->iov = calloc(read->n_iov, sizeof(*part->iov));
 		if (!part->iov)
 			return -ENOMEM;
-		n = iov_slice(g->iov, g->n_iov, part->at, part->len, part->iov);
+		n = iov_slice(read->iov, read->n_iov, part->at, part->len, part->iov);
 		io_req_read(&part->req, part->layer->data, part->iov[0].iov_base, part->len,
 			    e->host_off);
 		part->req.iov = part->iov;
 		part->req.n_iov = n;
 	}
 	if (e->depth)
-		widen(&g->alone, e);
-	g->n_parts++;
+		widen(&read->alone, e);
+	read->n_parts++;
 	return 0;
 }
 
 /* The guest needs this source: jobs leave the connection to it for a while. */
-static void note_needs_source(const struct chain_read *g, const struct extent *e)
+static void note_needs_source(const struct chain_read *read, const struct extent *e)
 {
-	const struct layer *layer = g->op->disk->chain->layers[e->depth];
+	const struct layer *layer = read->op->disk->chain->layers[e->depth];
 
 	if (layer_is_of_source(layer))
-		g->op->engine->guests.source_ns = engine_now_ns();
+		read->op->engine->guests.source_ns = engine_now_ns();
 }
 
 /* Maps until all parts are used or a table is missing. 0, TABLE_NEED or -errno. */
-static int map_parts(struct chain_read *g, struct table_need *need)
+static int map_parts(struct chain_read *read, struct table_need *need)
 {
-	while (g->done < g->again.to && g->n_parts < g->max_parts) {
+	while (read->done < read->again.to && read->n_parts < read->max_parts) {
 		struct extent e;
-		int rc = chain_read_map(g->op->disk, g->guest_off + g->done, g->again.to - g->done,
-					&e, need);
+		int rc = chain_read_map(read->op->disk, read->guest_off + read->done,
+					read->again.to - read->done, &e, need);
 
 		if (rc)
 			return rc;
 		if (e.kind == EXTENT_ZERO || e.kind == EXTENT_UNALLOCATED) {
-			iov_zero(g->iov, g->n_iov, g->done, e.len);
+			iov_zero(read->iov, read->n_iov, read->done, e.len);
 		} else {
-			g->has_data = true;
-			rc = add_joined_part(g, &e) ? 0 : add_own_part(g, &e);
+			read->has_data = true;
+			rc = add_joined_part(read, &e) ? 0 : add_own_part(read, &e);
 			if (rc)
 				return rc;
 			if (e.depth) {
-				widen(&g->below, &e);
-				note_needs_source(g, &e);
+				widen(&read->below, &e);
+				note_needs_source(read, &e);
 			}
 		}
-		g->done += e.len;
+		read->done += e.len;
 	}
 	return 0;
 }
 
-static enum step map_and_read(struct chain_read *g)
+static enum step map_and_read(struct chain_read *read)
 {
 	struct table_need need;
 	unsigned n_waits;
 	int rc;
 
-	if (!g->parts) {
-		g->max_parts = (unsigned)MIN(div_round_up(g->len, PART_LEN), (uint64_t)MAX_PARTS);
-		g->parts = calloc(g->max_parts, sizeof(*g->parts));
+	if (!read->parts) {
+		read->max_parts =
+			(unsigned)MIN(div_round_up(read->len, PART_LEN), (uint64_t)MAX_PARTS);
+		read->parts = calloc(read->max_parts, sizeof(*read->parts));
 	}
-	rc = g->parts ? map_parts(g, &need) : -ENOMEM;
+	rc = read->parts ? map_parts(read, &need) : -ENOMEM;
 	/* Read first what is mapped. The missing table is asked for again afterwards. */
-	if (rc == TABLE_NEED && !g->n_parts)
-		return op_wait_table(g->op, &need);
+	if (rc == TABLE_NEED && !read->n_parts)
+		return op_wait_table(read->op, &need);
 	if (rc < 0) {
-		op_set_error(g->op, rc, NULL, g->guest_off + g->done, true);
+		op_set_error(read->op, rc, NULL, read->guest_off + read->done, true);
 		/* Runs may still write into the read's buffers. */
-		return g->op->n_pending ? STEP_WAIT : STEP_NEXT;
+		return read->op->n_pending ? STEP_WAIT : STEP_NEXT;
 	}
-	n_waits = g->op->n_pending;
-	for (unsigned i = 0; i < g->n_parts; i++) {
-		if (g->parts[i].is_joined)
+	n_waits = read->op->n_pending;
+	for (unsigned i = 0; i < read->n_parts; i++) {
+		if (read->parts[i].is_joined)
 			continue;
-		op_submit(g->op, &g->parts[i].req);
+		op_submit(read->op, &read->parts[i].req);
 		n_waits++;
 	}
 	return n_waits ? STEP_WAIT : STEP_NEXT;
@@ -266,31 +269,32 @@ static int decode_part(struct io_req *req)
 		return -ENOMEM;
 	rc = layer_decode(part->layer, part->comp, part->comp_len, cluster);
 	if (!rc)
-		iov_fill(part->g->iov, part->g->n_iov, part->at, cluster + part->skip, part->len);
+		iov_fill(part->read->iov, part->read->n_iov, part->at, cluster + part->skip,
+			 part->len);
 	free(cluster);
 	return rc;
 }
 
 /* All reads have completed: fills in zeros behind a file's end, and submits the decoding. */
-static enum step decode(struct chain_read *g)
+static enum step decode(struct chain_read *read)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < g->n_parts; i++) {
-		struct chain_read_part *part = &g->parts[i];
+	for (unsigned i = 0; i < read->n_parts; i++) {
+		struct chain_read_part *part = &read->parts[i];
 		uint64_t got = part->req.result, host_off = part->req.off;
 
 		if (part->is_joined)
 			continue;
 		if (!part->comp) {
-			iov_zero(g->iov, g->n_iov, part->at + got, part->len - got);
+			iov_zero(read->iov, read->n_iov, part->at + got, part->len - got);
 			continue;
 		}
 		memset(part->comp + got, 0, part->comp_len - got);
 		io_req_work(&part->req, decode_part);
 		part->req.file = part->layer->file;
 		part->req.off = host_off;
-		op_submit(g->op, &part->req);
+		op_submit(read->op, &part->req);
 		n++;
 	}
 	return n ? STEP_WAIT : STEP_NEXT;
@@ -298,52 +302,52 @@ static enum step decode(struct chain_read *g)
 
 /* All parts have ended. Sets `done` back to those that runs have let go, which are mapped once
  * more: other runs, or the overlay, may have them now. */
-static void look_after(struct chain_read *g)
+static void look_after(struct chain_read *read)
 {
 	uint64_t lo = UINT64_MAX, hi = 0;
 
-	for (unsigned i = 0; i < g->n_parts; i++) {
-		const struct chain_read_part *part = &g->parts[i];
+	for (unsigned i = 0; i < read->n_parts; i++) {
+		const struct chain_read_part *part = &read->parts[i];
 
 		if (!part->is_joined || part->reader.state == READER_SERVED)
 			continue;
 		lo = MIN(lo, part->at);
 		hi = MAX(hi, part->at + part->len);
-		g->again.is_alone |= part->reader.state == READER_FAILED;
+		read->again.is_alone |= part->reader.state == READER_FAILED;
 	}
 	if (lo < hi) {
-		g->again.n++;
-		if (g->again.to == g->len)
-			g->again.resume = g->done;
-		g->again.to = g->again.to == g->len ? hi : g->again.to;
-		g->done = lo;
+		read->again.n++;
+		if (read->again.to == read->len)
+			read->again.resume = read->done;
+		read->again.to = read->again.to == read->len ? hi : read->again.to;
+		read->done = lo;
 		return;
 	}
-	g->again.n = 0;
-	if (g->done < g->again.to || g->again.to == g->len)
+	read->again.n = 0;
+	if (read->done < read->again.to || read->again.to == read->len)
 		return;
-	g->again.is_alone = false;
-	g->done = g->again.resume;
-	g->again.to = g->len;
+	read->again.is_alone = false;
+	read->done = read->again.resume;
+	read->again.to = read->len;
 }
 
-enum step chain_read_step(struct chain_read *g)
+enum step chain_read_step(struct chain_read *read)
 {
 	for (;;) {
 		enum step step;
 
-		if (g->n_parts && !g->decoding) {
-			g->decoding = true;
-			step = decode(g);
+		if (read->n_parts && !read->decoding) {
+			read->decoding = true;
+			step = decode(read);
 		} else {
-			g->decoding = false;
-			look_after(g);
-			free_parts(g);
-			if (g->done == g->len)
+			read->decoding = false;
+			look_after(read);
+			free_parts(read);
+			if (read->done == read->len)
 				return STEP_NEXT;
-			step = map_and_read(g);
+			step = map_and_read(read);
 		}
-		if (step == STEP_WAIT || g->op->error)
+		if (step == STEP_WAIT || read->op->error)
 			return step;
 	}
 }

@@ -47,12 +47,12 @@ struct chain_read {
 int chain_read_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
 		   struct table_need *need);
 /* Sets a read up. The first chain_read_step() submits it. */
-void chain_read_begin(struct chain_read *g, struct op *op, const struct iovec *iov, unsigned n_iov,
-		      uint64_t guest_off, uint64_t len);
+void chain_read_begin(struct chain_read *read, struct op *op, const struct iovec *iov,
+		      unsigned n_iov, uint64_t guest_off, uint64_t len);
 /* STEP_WAIT: call it again when the operation runs next. STEP_NEXT: all is read, or the operation
  * is in error. */
-enum step chain_read_step(struct chain_read *g);
+enum step chain_read_step(struct chain_read *read);
 /* Frees what it holds, after success and after failure; no request of it may be in flight. */
-void chain_read_end(struct chain_read *g);
+void chain_read_end(struct chain_read *read);
 
 #endif
