@@ -9,16 +9,17 @@
 
 #include "io/base.h"
 
-/* What the kernel takes in one request. */
+/* As many entries as the kernel takes in one request. */
 #define IOV_MAX_ENTRIES 1024
 
-/* At most IOV_MAX_ENTRIES, and NULL only where it has no bytes. */
+/* It has at most IOV_MAX_ENTRIES entries, and only empty ones are NULL. */
 bool iov_is_sound(const struct iovec *iov, int n);
 /* The sum of all lengths; UINT64_MAX where it overflows. */
 uint64_t iov_len(const struct iovec *iov, unsigned n);
-/* Entries for [off, off + len) into out, which has room for n. Returns how many. */
+/* Writes the entries of [off, off + len) to `out`, which has room for n. Returns how many. */
 unsigned iov_slice(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len,
 		   struct iovec *out);
+/* Sets [off, off + len) to zeros. */
 void iov_zero(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len);
 /* Copies len bytes of buf to [off, off + len). */
 void iov_fill(const struct iovec *iov, unsigned n, uint64_t off, const void *buf, uint64_t len);

@@ -23,9 +23,9 @@ struct range {
 /* Sorted, disjoint, none touching the next. A gap buffer: most changes are where the last one
  * was. */
 struct range_set {
-	struct range *items; /* `room` of them, the gap included */
-	size_t n, room, max;
-	size_t gap; /* index of the first unused item; the gap is room - n long */
+	struct range *items; /* room for `room` ranges, the gap included */
+	size_t n, room, max; /* ranges in the set; allocated; allowed */
+	size_t gap;          /* index of the first unused item; the gap is room - n long */
 };
 
 /* An empty set that takes no more than max ranges, at least 2. It takes no memory before the first
@@ -33,28 +33,29 @@ struct range_set {
 void range_set_init(struct range_set *set, size_t max);
 void range_set_free(struct range_set *set);
 
-/* Puts [lo, hi) in. -ENOMEM only where the set has no memory at all yet; then nothing changed. */
+/* Adds [lo, hi). -ENOMEM only if the set has no memory at all yet; then nothing has changed. */
 int range_set_add(struct range_set *set, uint64_t lo, uint64_t hi);
-/* Takes [lo, hi) out, as far as there is room for the gap. */
+/* Takes [lo, hi) out, unless that would make two ranges of one and there is no room for both. */
 void range_set_remove(struct range_set *set, uint64_t lo, uint64_t hi);
 /* Makes the set hold what `from` does, at least. -ENOMEM as above. */
 int range_set_copy(struct range_set *set, const struct range_set *from);
 void range_set_clear(struct range_set *set);
 
 bool range_set_is_empty(const struct range_set *set);
-/* Its lowest range at or behind `off`, cut off there; where there is none, or no room to take
- * something out of the middle of a range, its lowest. The set is not empty. */
+/* The first part of the set at or behind `off`. If there is none, or if it is in the middle of a
+ * range and there is no room to take something out of that, the set's first range. The set must not
+ * be empty. */
 struct range range_set_from(const struct range_set *set, uint64_t off);
-/* Bytes in it. */
+/* How many bytes are in the set. */
 uint64_t range_set_len(const struct range_set *set);
-/* It holds a byte of [lo, hi). */
+/* The set holds at least one byte of [lo, hi). */
 bool range_set_meets(const struct range_set *set, uint64_t lo, uint64_t hi);
-/* What of it is the lowest in [lo, hi), cut there. False: nothing. */
+/* *found: the first part of the set within [lo, hi). False: there is none. */
 bool range_set_find(const struct range_set *set, uint64_t lo, uint64_t hi, struct range *found);
-/* Bytes of it in [lo, hi). */
+/* How many bytes of [lo, hi) are in the set. */
 uint64_t range_set_len_in(const struct range_set *set, uint64_t lo, uint64_t hi);
-/* Gets memory for one more range, so that the next removal takes out all that it is to. False:
- * there is no room. */
+/* Makes room for one more range, so that the next range_set_remove() takes out all of its range.
+ * False: there is none. */
 bool range_set_make_room(struct range_set *set);
 
 #endif

@@ -16,12 +16,13 @@
 #define BESIDE_MIN_LEN (256 * KiB)
 #define BESIDE_MAX_LEN (1024 * KiB)
 
-/* A run that takes less is short, and one that takes more is long. */
+/* A run that takes less time is short, and one that takes more is long. */
 #define BESIDE_SHORT_NS UINT64_C(500000)
 #define BESIDE_LONG_NS  UINT64_C(2000000)
 
-/* Bytes that the next run takes at most, when runs took at most len, and one of run_len has taken
- * so long. Of a run that is much shorter nothing is learned. */
+/* How many bytes the next run takes at most. len: the limit so far; run_len, took_ns: the length
+ * and time of a run that has ended. A fast run raises the limit only if it was more than half as
+ * long as that allows. */
 uint64_t beside_next_len(uint64_t len, uint64_t run_len, uint64_t took_ns);
 
 #endif

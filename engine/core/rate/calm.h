@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Whether a file system makes its writers wait. ext4 can't be asked: it waits, now and then, for
- * its journal, or while too much is in the page cache. While it does not, a thread that has more to
- * do may write by itself. After a write that took long it leaves that to others for a pause, which
- * is twice as long as the last one where it was followed by another such write at once.
+ * Whether a file system makes its writers wait. ext4 can't be asked: now and then a write waits for
+ * its journal, or while too much is in the page cache. While none does, a thread that must not be
+ * held up may write by itself. After a write that took long it leaves writing to other threads for
+ * a pause. If the next long write follows soon after a pause, the new pause is twice as long.
  *
  * Pure.
  */

@@ -22,28 +22,31 @@
 /* Looks at a guest that is not slowed. */
 #define CONVERGE_FREE_LOOKS 4u
 
-/* Zero-initialised it has not looked. */
+/* Zero-initialised: the commit has not looked yet. */
 struct converge {
 	unsigned n_looks;
-	uint64_t look_len; /* what the last one found, which is copied now */
+	uint64_t look_len; /* bytes that the last look found, and that are copied now */
 };
 
-/* It has looked in vain for long enough: the guest may be made to wait. */
+/* So many looks were in vain that the guest may be made to wait. */
 static inline bool converge_may_slow(const struct converge *c)
 {
 	return c->n_looks > CONVERGE_FREE_LOOKS;
 }
-/* What was written is looked at, and copied next. */
+/* A look has found written_len bytes, which are copied next. */
 void converge_look(struct converge *c, uint64_t written_len);
-/* The guest can wait for what it wrote since the last look: that is little for a job that may copy
- * `rate` bytes/s (0: no limit), or it becomes no less. */
+/* The guest can be held while the job copies written_len bytes, written since the last look: that
+ * is little for a job that may copy `rate` bytes/s (0: no limit), or further looks would not find
+ * less. */
 bool converge_is_near(const struct converge *c, uint64_t written_len, uint64_t rate);
-/* The guest is to wait for the job: of what the last look found left_len is to be copied still. */
+/* The guest writes too fast, and is to wait. left_len: bytes of the last look that are still to be
+ * copied; written_len: bytes written since. */
 bool converge_is_too_fast(const struct converge *c, uint64_t left_len, uint64_t written_len,
 			  uint64_t rate);
-/* Of written_len, what counts there while n_read of n items are read back: nothing is copied
- * meanwhile, and a guest that waited for all of them would stand still for as long. What is left
- * out is at most a quarter of the last look, so that looks still find less and less. */
+/* For converge_is_too_fast() while a job reads back, and n_read of n items are done: how much of
+ * written_len counts. Nothing is copied meanwhile, so a guest that had to wait for all of it would
+ * stand still as long. At most a quarter of the last look is left out, so looks still find less and
+ * less. */
 uint64_t converge_count_written(const struct converge *c, uint64_t written_len, size_t n_read,
 				size_t n);
 

@@ -19,10 +19,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Of its requests a guest may lose one in so many to a job. */
+/* A guest may lose one in so many of its requests to a job. */
 #define TOLL_PARTS 32u
 
-/* No evidence is made of longer spells: the job was paused, or the guest. */
+/* A longer spell does not count: the job or the guest was paused in it. */
 #define TOLL_MAX_SPELL_NS UINT64_C(100000000)
 
 struct toll_sum {
@@ -32,15 +32,16 @@ struct toll_sum {
 /* Zero-initialised it knows nothing. */
 struct toll {
 	unsigned n_runs;   /* in flight */
-	bool is_sound;     /* the guest was at work when the spell began */
-	uint64_t since_ns; /* when that was */
-	uint64_t n_then;   /* requests that had ended */
+	bool is_sound;     /* the guest was at work when the present spell began */
+	uint64_t since_ns; /* when the spell began */
+	uint64_t n_then;   /* requests that had ended by then */
 	struct toll_sum runs, rests;
 };
 
-/* A run begins, when the guest's requests number n_over have ended; has_guest: it is at work. */
+/* A run begins. n_over: how many guest requests have ended so far; has_guest: a guest is at
+ * work. */
 void toll_run_begins(struct toll *toll, uint64_t now_ns, uint64_t n_over, bool has_guest);
-/* That one, or another, is over. */
+/* One of the runs in flight has ended. */
 void toll_run_ends(struct toll *toll, uint64_t now_ns, uint64_t n_over, bool has_guest);
 /* How long to rest after a run of run_ns. 0: it has cost the guest nothing, or nothing is known. */
 uint64_t toll_rest_ns(const struct toll *toll, uint64_t run_ns);
