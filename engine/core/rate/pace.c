@@ -16,17 +16,18 @@
 /* The end (a proof, commits, the header) is given a hundredth of the time, so much at most. */
 #define END_MAX_NS (5 * NS)
 
-/* A job is slow when it is behind by what the floor does in this time, so that its runs, which end
- * a tenth of a second after each other at a low rate, do not look like it; and late by this. What
- * it is behind by more than the last is not made up for. */
+/* How far behind a job is, as the time in which the floor copies as much. From SLOW_NS on it is
+ * slow: less would be reached between two runs, which end a tenth of a second after each other at a
+ * low rate. From LATE_NS on it is late. What it is behind by more than FORGET_NS is not made up
+ * for. */
 #define SLOW_NS   (300 * UINT64_C(1000000))
 #define LATE_NS   (2 * NS)
 #define FORGET_NS (10 * NS)
 
-/* What it is ahead by counts as much as what this time asks for: runs end together. */
+/* So far ahead counts at most, since several runs may end together. */
 #define KEEP_NS (1 * NS)
 
-/* A floor above it can't be behind by more than 63 bits hold; 1 PB/s. */
+/* Bytes/s, 1 PB/s: with a higher floor `behind` might not fit into 63 bits. */
 #define MAX_FLOOR (UINT64_C(1) << 50)
 
 uint64_t pace_needed_rate(const struct pace_wish *wish, uint64_t now_ns, uint64_t left)
@@ -54,7 +55,7 @@ uint64_t pace_limit(const struct pace_wish *wish, uint64_t needed)
 	return MAX(wish->bandwidth, floor);
 }
 
-/* What asks for so much at a rate in that time. */
+/* How many bytes a rate gives in that time. */
 static uint64_t bytes_in(uint64_t rate, uint64_t ns)
 {
 	uint64_t rest;
@@ -67,7 +68,7 @@ static uint64_t late_after_ns(const struct pace_wish *wish)
 	return wish->within_ns ? MIN(MAX(wish->within_ns / 10, SLOW_NS), LATE_NS) : LATE_NS;
 }
 
-/* How far behind it is after ns in which it did so much. */
+/* How far behind the job is, in bytes, after ns more in which it copied `done`. */
 static int64_t fall_behind(int64_t behind, uint64_t floor, uint64_t ns, uint64_t done)
 {
 	int64_t most = (int64_t)bytes_in(floor, FORGET_NS),
@@ -80,7 +81,7 @@ static int64_t fall_behind(int64_t behind, uint64_t floor, uint64_t ns, uint64_t
 void pace_look(struct pace_watch *watch, const struct pace_wish *wish, uint64_t now_ns,
 	       uint64_t bytes, uint64_t floor)
 {
-	bool is_over = floor == UINT64_MAX; /* the time is, but for the end's */
+	bool is_over = floor == UINT64_MAX; /* no time is left, but what the end was given */
 
 	if (!floor || !watch->looked_ns || bytes < watch->bytes) {
 		*watch = (struct pace_watch){ .looked_ns = now_ns, .bytes = bytes };

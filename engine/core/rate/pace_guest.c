@@ -19,11 +19,11 @@
 
 #define NS UINT64_C(1000000000)
 
-/* Gentle, until the guest's requests say more. */
+/* The first limit: gentle, until the guest's requests tell more. */
 #define FIRST_RATE (4 * MiB)
 #define LEAST_RATE (64 * KiB)
 
-/* Between two steps; after the longer time also where a guest waits. */
+/* Time between two steps; after the longer one a step is due even if no request has ended. */
 #define SOON_NS (NS / 5)
 #define LATE_NS (1 * NS)
 
@@ -36,7 +36,7 @@
 /* Of a hundred requests one may be late. */
 #define OF_HUNDRED 100
 
-/* Permille: 1000 is no late request, and 0 the target. */
+/* Of pace_guest.lean, in permille: 1000 stands for no late request, and 0 for the target. */
 #define LEAN_FAR   600
 #define LEAN_LEAST (-30000)
 #define LEAN_STEPS 32
@@ -47,7 +47,8 @@ bool pace_guest_is_due(uint64_t ns, uint32_t n, bool is_idle)
 	return ns >= SOON_NS && (n || is_idle || ns >= LATE_NS);
 }
 
-/* Permille, up to 1000 and a half: how many more may be late, or were too many. */
+/* How far the last step was from the target, in permille, at most 1500: above 0 more requests might
+ * have been late, below 0 too many were. */
 static int64_t missing(struct pace_guest *guest, const struct pace_guest_look *look)
 {
 	int64_t n = look->n;

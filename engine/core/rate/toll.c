@@ -8,7 +8,7 @@
 
 #define ONE UINT64_C(256) /* request */
 
-/* Of fewer requests, in rests or expected while runs were in flight, nothing is made. */
+/* With fewer requests in rests, or fewer expected during runs, nothing is concluded. */
 #define MIN_EVIDENCE (8 * ONE)
 
 static void sum_add(struct toll_sum *sum, uint64_t ns, uint64_t n)
