@@ -32,7 +32,8 @@
 
 #define CREATE_CACHE_LEN (1 * MiB)
 
-/* Opens any file: the user named it. Does not follow its own backing chain. */
+/* Opens the new image's backing file, without a policy, since the user has named it, and without
+ * the files below it. *guest_len: the length of its disk. */
 static int look_at_backing(const char *path, const struct bpull_create_options *o,
 			   uint64_t *guest_len, struct err *err)
 {
@@ -150,7 +151,8 @@ int create_image_in(struct file *file, const struct bpull_create_options *o, uin
 		       bpull_format_name(o->format));
 }
 
-/* The file gets its name when it is durable. */
+/* Makes the new image in a file that gets its name when all is durable. `begin` creates the
+ * file. */
 static int make_file(int (*begin)(struct file_opener *opener, const char *path,
 				  const struct file *like, struct new_file **out,
 				  struct file **file, struct err *err),

@@ -9,7 +9,7 @@ struct bpull_create_options;
 struct err;
 struct file;
 
-/* No option is ignored: what images of another format have is refused. 0 or -EINVAL. */
+/* Refuses options that images of this format don't have: none is ignored. 0 or -EINVAL. */
 int create_check_format(const struct bpull_create_options *o, struct err *err);
 
 /* Writes an empty image of this format into an empty file. 0 or -errno. */

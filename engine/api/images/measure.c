@@ -50,7 +50,8 @@ static int refuse_job(struct plan_walk *w, const struct bpull_job_options *job,
 	return rc ? rc : damage_refuse(&damage, err);
 }
 
-/* The chain that the job works on: that of its top. *below: NULL, or that chain, to be closed. */
+/* Makes the chain below the job's top the one to measure. *below: that chain, which the caller
+ * closes; unchanged for a job without a top. */
 static int take_top(struct plan_walk *w, const struct bpull_job_options *job, struct chain **below,
 		    struct err *err)
 {

@@ -12,9 +12,9 @@ struct layer_set;
 struct table_cache;
 
 enum look_at {
-	LOOK_AT_HEADERS, /* opens also what can't be read; leaves data files closed */
-	LOOK_AT_CHAIN,   /* as for reading */
-	LOOK_FOR_REPAIR, /* as for writing */
+	LOOK_AT_HEADERS, /* opens also images that can't be read; leaves data files closed */
+	LOOK_AT_CHAIN,   /* opens the chain as for reading it */
+	LOOK_FOR_REPAIR, /* opens the image for writing */
 };
 
 /* A chain at rest, without an engine. */

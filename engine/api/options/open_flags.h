@@ -41,11 +41,11 @@ extern const size_t open_flags_n;
 
 /* 0, or -EINVAL with a sentence. Pure. */
 int open_flags_check(enum open_way way, uint32_t flags, struct err *err);
-/* What of a file is believed to be holes. */
+/* Which holes of a file are believed, by these flags. */
 enum file_holes open_flags_holes(uint32_t flags);
-/* Refuses, with BPULL_DISK_DIRECT, a file system without it, and clusters smaller than the file's
- * direct I/O block: two requests would each read, change and write back the same block at the same
- * time. */
+/* With BPULL_DISK_DIRECT: refuses a file system without direct I/O, and clusters smaller than its
+ * blocks, since two requests could each read, change and write back the same block at the same
+ * time. 0, or -errno with a sentence. */
 int open_flags_check_direct(uint32_t flags, const struct layer *overlay, struct err *err);
 
 #endif

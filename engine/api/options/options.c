@@ -84,8 +84,9 @@ static char *real_directory(const char *path)
 	return real;
 }
 
-/* 0 if the image does not exist or the like: opening it will give a better error. An error if the
- * machine failed: without the image's directory the policy would refuse its backing files. */
+/* 0 if the image does not exist or can't be reached: opening it will give a better error. Another
+ * error is reported here: without the image's directory the policy would refuse its backing
+ * files. */
 static int cannot_resolve(const char *image, int why, struct err *err)
 {
 	char name[512];
@@ -186,7 +187,7 @@ void policy_free(struct path_policy *policy)
 	*policy = (struct path_policy){ 0 };
 }
 
-/* What the chain asks for, in the program's words. */
+/* Asks the program's open_file() for what the chain wants to open. */
 static int give_file(void *opaque, const struct file_wish *wish)
 {
 	const struct bpull_disk_options *options = opaque;

@@ -24,14 +24,14 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 int policy_build(const struct bpull_disk_options *options, const char *image,
 		 struct path_policy *policy, struct err *err);
 void policy_free(struct path_policy *policy);
-/* The options as chain_open() takes them. Options and policy stay the caller's. The caller adds
- * whether the chain is opened for writing, and which function is told of opened files. */
+/* The options as chain_open() takes them. Options and policy must outlive that call. The caller
+ * adds whether the chain is opened for writing, and which function is told of opened files. */
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy);
-/* The program's way to open files, empty where the options have no open_file. They stay the
- * caller's. */
+/* The program's way to open files; empty if the options have no open_file. The options must outlive
+ * it. */
 struct file_giver options_giver(const struct bpull_disk_options *options);
-/* The last of enum bpull_format: what lies behind is unknown. */
+/* The last value of enum bpull_format: a higher one is unknown. */
 #define OPTIONS_LAST_FORMAT ((enum bpull_format)IMAGE_LAST)
 
 #endif

@@ -96,7 +96,7 @@ static bool is_all_zero(const uint64_t *words, size_t n)
 	return !any;
 }
 
-/* What the library can't work with: a clause, or NULL. */
+/* Why the library can't work with the source: a clause of a sentence, or NULL. */
 static const char *find_fault(const struct bpull_source *s, const struct bpull_source_ops *ops)
 {
 	uint32_t block = s->block_size ? s->block_size : 1;
@@ -122,8 +122,8 @@ static const char *find_fault(const struct bpull_source *s, const struct bpull_s
 	return NULL;
 }
 
-/* A source that is not taken. Its struct is the library's, and so is what it is closed by where the
- * program's table reaches as far; the rest of the table need not be known. It may wait. */
+/* Closes a source that the library does not take, as far as the program's table of calls is long
+ * enough to have close(). close() may wait. */
 static void close_given(const struct bpull_source *s)
 {
 	const struct bpull_source_ops *ops = s->ops;
@@ -180,7 +180,7 @@ static int take_source(const struct bpull_source *given, const char *recorded,
 	return 0;
 }
 
-/* The program's sentence, or one of ours. */
+/* The error's sentence: the program's, or else the library's own. */
 static int take_refusal(int rc, const struct bpull_error *error, const char *recorded,
 			struct err *err)
 {
@@ -205,7 +205,7 @@ int source_find(void *opaque, const char *name, const char *recorded, struct cha
 	struct bpull_base base = { .size = sizeof(base) };
 	struct bpull_error error = { 0 };
 	char shown[CHAIN_NAME_SHOWN];
-	/* It may wait for a network, and others of the engine not for it. */
+	/* find_base() may wait for a network; the engine's other threads must not wait for it. */
 	int rc = WAITING(options->find_base(options->find_opaque, &request, &base, &error));
 
 	if (rc < 0)

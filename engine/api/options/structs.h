@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Checks an option struct, which begins with its size, and copies what the caller's version of it
- * has. False: its size or its unknown part is wrong. */
+/* Copies an option struct, which begins with its size, as far as the caller's version of it goes;
+ * the rest of dst is zeros. src: NULL: all zeros. False: its size is wrong, or it sets something
+ * that this library does not know. */
 bool options_import(void *dst, size_t dst_len, const void *src);
 /* The caller's struct, which begins with its size, is at least as long as the first version of the
  * struct was. */

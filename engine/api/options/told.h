@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Formats of single backing files that the program tells. */
+/* Formats that the program has given for single backing files. */
 #ifndef BLOCKPULL_API_TOLD_H
 #define BLOCKPULL_API_TOLD_H
 
@@ -11,10 +11,11 @@ struct bpull_disk_options;
 struct err;
 struct layer_set;
 
-/* chain_open(), with what the options say of single backing files, which is told back as `used`. */
+/* chain_open() with the formats that the options give for single backing files. Sets `used` in
+ * those that were needed. */
 int told_open_chain(struct layer_set *layers, const struct bpull_disk_options *options,
 		    struct chain_open *how, struct chain **out, struct err *err);
-/* Every file is named, and with a format that this library knows. */
+/* Each of these formats names its file, and is one that this library knows. */
 bool told_are_known(const struct bpull_disk_options *options);
 
 #endif
