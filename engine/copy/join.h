@@ -8,12 +8,12 @@
 struct bpull_disk;
 struct run_reader;
 
-/* The reader takes the front of its range, reader->len, which may get shorter, from a run in
- * flight: it is SERVED or WAITS. False: there is none, and nothing has changed. */
+/* Lets the reader take the front of its range from a run in flight; reader->len may get shorter.
+ * True: it is SERVED, or WAITS. False: there is no such run, and nothing has changed. */
 bool reader_join(struct bpull_disk *disk, struct run_reader *reader);
-/* The same with a run that is begun for it, or made longer: it is the caller's to ask whether
- * copies may begin. False: no buffer is free, another operation has the clusters, or these are too
- * large. */
+/* The same with a run that is begun for the reader, or the newest one, made longer. The caller asks
+ * before whether copies may begin. False: no buffer is free, another operation has the clusters, or
+ * they are too large. */
 bool reader_begin_run(struct bpull_disk *disk, struct run_reader *reader);
 
 #endif
