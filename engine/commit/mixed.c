@@ -79,7 +79,8 @@ int mixed_check_files(struct bpull_disk *disk)
 		return -EAGAIN;
 	}
 	job_fail(disk, -ESTALE, "%s: it was changed while it was read; %s", file_show(file, &shown),
-		 disk->flatten ? "nothing was made of it" : "the backing link is kept");
+		 disk->flatten ? "the unfinished new image was removed"
+			       : "the backing link is kept");
 	return -ESTALE;
 }
 
@@ -148,10 +149,10 @@ static const struct aside_kind clear_kind = {
 static const char *what_came_of_it(int rc)
 {
 	switch (rc) {
-	case 0: return ", of which the image is marked";
-	case -ENOSPC: return ", of which the image could not be marked for want of room";
+	case 0: return ", and the image is marked as such";
+	case -ENOSPC: return ", and there was no room to mark the image as such";
 	}
-	return ", of which the image could not be marked: its header can't be written";
+	return ", and the image could not be marked as such: its header can't be written";
 }
 
 bool mixed_mark(struct bpull_disk *disk)
@@ -167,7 +168,7 @@ bool mixed_mark(struct bpull_disk *disk)
 		return false;
 	}
 	if (!layer_has_claims(overlay)) {
-		say_changed(disk, file, ", of which the image can bear no mark");
+		say_changed(disk, file, ", and an image of its format can't be marked as such");
 		return true;
 	}
 	if (aside_is_done(disk, &mark_kind)) {
@@ -176,7 +177,7 @@ bool mixed_mark(struct bpull_disk *disk)
 	}
 	if (disk->poisoned) {
 		say_changed(disk, file,
-			    ", of which the image is not marked, since an earlier write to it "
+			    ", and the image is not marked as such, since an earlier write to it "
 			    "failed");
 		return true;
 	}
