@@ -64,7 +64,7 @@ void job_say_leaked(struct bpull_disk *disk)
 
 	if (fault->error)
 		snprintf(fault->message + used, sizeof(fault->message) - used,
-			 " (leaked clusters are left, for which it needs room, too)");
+			 " (leaked clusters are left in the image: freeing them needs room, too)");
 }
 
 void job_say_uncommitted(struct bpull_disk *disk, int error)
