@@ -37,13 +37,13 @@ struct codecs {
 
 /* NULL: out of memory. */
 struct codecs *codecs_new(void);
-/* With what is kept; none is lent out. NULL is allowed. */
+/* Frees the pool and the contexts in it, of which none is lent out. NULL is allowed. */
 void codecs_free(struct codecs *codecs);
-/* The calls below may be made by any thread, and of no pool (NULL), which keeps nothing.
- * One that is kept, to be given back; NULL: none is. */
+/* Any thread may make the calls below, also without a pool (NULL), where nothing is kept.
+ * Lends a context out; NULL: the pool has none of this kind. */
 void *codecs_take(struct codecs *codecs, enum codec kind);
-/* Keeps it for the next one, or frees it: when there are enough, or when it has grown large for a
- * stream that asked for it. A codec of NULL is allowed. */
+/* Takes a context back, or frees it: where the pool has enough, or where a stream made it grow
+ * large. A codec of NULL is allowed. */
 void codecs_give(struct codecs *codecs, enum codec kind, void *codec);
 
 #endif

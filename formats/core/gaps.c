@@ -14,7 +14,7 @@ void gaps_add(struct gaps *gaps, uint64_t host_off, uint64_t len)
 		host_off = MIN(host_off, gap->host_off);
 		len += gap->len;
 		*gap = gaps->list[--gaps->n];
-		i = -1u; /* the longer piece may touch another one */
+		i = -1u; /* the longer gap may touch another one */
 	}
 	if (gaps->n < GAPS_MAX)
 		gaps->list[gaps->n++] = (struct gap){ host_off, len };

@@ -10,7 +10,7 @@
 #include "io/err.h"
 #include "io/file.h"
 
-/* A walk needs a handful of tables; one that asks for so many does not get on. */
+/* A lookup needs a handful of tables; one that asks for more than this gets nowhere. */
 #define FORMAT_MAX_LOADS 64
 
 const char *format_name(enum image_format format)

@@ -27,25 +27,26 @@ struct layer_compress_ops {
 	/* Decodes one compressed cluster: out has cluster_len bytes. Pure; any thread.
 	 * 0, -EUCLEAN (the input is damaged) or -ENOMEM. */
 	int (*decode)(const struct layer *layer, const void *in, size_t in_len, void *out);
-	/* Blocking, changes nothing. 0: clusters can be compressed so; else -ENOTSUP or -EINVAL (a
-	 * level the type does not have; 0: its default) with a sentence. */
+	/* Blocking, changes nothing. Whether clusters can be compressed with this type and level
+	 * (0: the type's default). 0, or -ENOTSUP or -EINVAL (the type has no such level) with a
+	 * sentence. */
 	int (*may_compress)(struct layer *layer, enum layer_compression type, unsigned level,
 			    struct err *err);
 	/* Blocking, after may_compress() and begin_writing(): records the type, durably. After an
-	 * error the image has the old one; or, with *is_unknown, it is not known which of both, and
-	 * nothing may be written any more. */
+	 * error the image has the old type; where *is_unknown is set it has either, and nothing may
+	 * be written any more. */
 	int (*set_compression)(struct layer *layer, enum layer_compression type, bool *is_unknown,
 			       struct err *err);
-	/* The header has another one. */
+	/* The header has another type. */
 	bool (*has_other_compression)(const struct layer *layer, enum layer_compression type);
-	/* Compresses one cluster into at most out_cap bytes. Pure; any thread. How many; 0: they
-	 * are not enough; -ENOMEM. */
+	/* Compresses one cluster into at most out_cap bytes. Pure; any thread. Returns how many; 0
+	 * where the cluster does not fit; -ENOMEM. */
 	int (*encode)(const struct layer *layer, unsigned level, const void *in, void *out,
 		      size_t out_cap);
-	/* Reserves space for one compressed cluster, at least a sector shorter than a plain one,
-	 * rounded up to sectors, linked, and with one destination, which is to be reserved. There
-	 * is no way to give it back: what is never published is not accounted. TABLE_NEED, or
-	 * errors as reserve(). */
+	/* Reserves len bytes, rounded up to sectors, for one compressed cluster, which must be a
+	 * sector shorter than a plain one. alloc_tables() was called for it, and copy_target() said
+	 * that one copy without space serves it. The space can't be released: until it is published
+	 * it is not accounted. TABLE_NEED, or errors as reserve(). */
 	int (*reserve_bytes)(struct layer *layer, uint64_t guest_off, uint32_t len,
 			     uint64_t *host_off, struct table_need *need);
 };

@@ -60,32 +60,33 @@ struct layer_fill_ops {
 	 * nothing a reader could see. 0, TABLE_NEED, or as reserve(). */
 	int (*alloc_tables)(struct layer *layer, uint64_t guest_off, uint64_t len,
 			    struct table_need *need);
-	/* Where copy `copy` of [guest_off, guest_off + len), all of it lacking and linked, has to
-	 * go. -ENOENT: the range needs no more than `copy` copies. One copy serves all readers
-	 * where refcounts allow. 0, TABLE_NEED or -errno. */
+	/* Where copy number `copy` of [guest_off, guest_off + len) has to go. The overlay lacks all
+	 * of the range, and alloc_tables() was called for it. -ENOENT: the range needs no more than
+	 * `copy` copies. One copy serves all readers where refcounts allow. 0, TABLE_NEED or
+	 * -errno. */
 	int (*copy_target)(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
 			   struct destination *out, struct table_need *need);
 	/* Reserves up to len bytes (a multiple of cluster_len) of contiguous host space, which no
-	 * table refers to. *got may be less, not 0. Not accounted before publish. 0, -ENOSPC where
-	 * the file cannot grow, -EFBIG, -ENOMEM; -EAGAIN: try again when the commit in flight is
-	 * over. */
+	 * table refers to. *got may be less, not 0. The space is accounted only by publish(). 0,
+	 * -ENOSPC where the file cannot grow, -EFBIG, -ENOMEM; -EAGAIN: try again when the commit
+	 * in flight is over. */
 	int (*reserve)(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
-	/* Gives unpublished space back. */
+	/* Gives space back that was reserved and not published. */
 	void (*release)(struct layer *layer, uint64_t host_off, uint64_t len);
-	/* At most 1 MiB or PUBLISH_MAX_GRANULES of the guest's disk.
-	 * Makes the mappings visible in memory and marks what must be written, by stage; the data
-	 * is already written. Every range must still be unallocated. Changes nothing a reader could
-	 * see before it returns 0. 0, TABLE_NEED or -errno. */
+	/* Makes the mappings visible in memory and marks what must be written, by stage; the data
+	 * is already written. They cover at most 1 MiB or PUBLISH_MAX_GRANULES of the guest's disk,
+	 * all of it unallocated still. Changes nothing that a reader could see before it returns 0.
+	 * 0, TABLE_NEED or -errno. */
 	int (*publish)(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		       struct table_need *need);
-	/* There may be something for reclaim() to do. NULL where reclaim is. */
+	/* There may be something for reclaim() to do. NULL where that is NULL. */
 	bool (*may_leak)(const struct layer *layer);
-	/* Blocking, on any thread: takes out what was reserved and nothing refers to, where the
-	 * format can't keep track of it. Nothing is dirty, in flight or being read, and no other
-	 * looks at the layer meanwhile. Tables of it that are cached are out of date afterwards,
-	 * after an error too: the caller drops them. 0 and in *n_left the clusters that stay leaked
-	 * (no space for what it takes); -errno: a write or barrier failed, as in a commit. NULL:
-	 * the format keeps track of all space. */
+	/* Blocking, on any thread: takes clusters out of the file to which nothing refers, in a
+	 * format that can't keep track of them. Nothing of the layer is dirty, in flight or being
+	 * read, and no other thread looks at it meanwhile. Its cached tables are out of date
+	 * afterwards, after an error too: the caller drops them. 0, and in *n_left how many
+	 * clusters stay leaked for lack of space; -errno: a write or barrier failed, as in a
+	 * commit. NULL: the format keeps track of all space. */
 	int (*reclaim)(struct layer *layer, uint64_t *n_left, struct err *err);
 };
 

@@ -27,8 +27,8 @@ enum write_kind {
 struct write_extent {
 	enum write_kind kind;
 	uint64_t guest_off;
-	uint64_t len;        /* guest bytes, > 0. NEW: up to there, beginning and end rounded out to
-		       * multiples of unit_len, is as said. SHARED: of no meaning */
+	uint64_t len;        /* guest bytes, > 0. NEW: what is said here holds for all units that
+			      * [guest_off, guest_off + len) touches. SHARED: of no meaning */
 	uint64_t host_off;   /* IN_PLACE: byte in layer->data, of guest_off */
 	uint32_t unit_len;   /* NEW: guest bytes that get new space together: a granule, or a
 			      * cluster where all of it must move */
@@ -45,16 +45,16 @@ struct layer_guest_ops {
 	int (*map_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
 			 struct write_extent *out, struct table_need *need);
 	/* Where units of one NEW extent go: alloc_tables() was called for them. As copy_target(),
-	 * with the one copy that is the guest's; has_space: no other has written it, but it may
-	 * hold anything. 0, TABLE_NEED or -errno. NULL: map_write() says IN_PLACE of all. */
+	 * for the one copy that is the guest's; with has_space no other entry leads to the space,
+	 * and it may hold any bytes. 0, TABLE_NEED or -errno. NULL: map_write() always says
+	 * IN_PLACE. */
 	int (*write_target)(struct layer *layer, uint64_t guest_off, uint64_t len,
 			    struct destination *out, struct table_need *need);
 	/* As publish(), on the guest's disk alone, replacing whatever the ranges hold there: whole
 	 * units, or, is_zero, whole granules, all NEW or IN_PLACE (none SHARED). Data or zeros of a
 	 * cluster that is compressed, or shared with a snapshot, must come as the whole cluster.
-	 * -ENOTSUP: is_zero where !has_zero_entries. The space that falls free is kept until
-	 * free_unreferenced() and reuse_freed() have said that no request needs it. NULL: as
-	 * write_target. */
+	 * -ENOTSUP: is_zero where !has_zero_entries. Space that falls free stays as it is until
+	 * free_unreferenced() and reuse_freed(). NULL: as write_target. */
 	int (*publish_write)(struct layer *layer, const struct mapping *maps, size_t n_maps,
 			     struct table_need *need);
 };

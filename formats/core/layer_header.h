@@ -16,15 +16,15 @@ struct staged;
 
 /* layer_ops.link */
 struct layer_link_ops {
-	/* What stage_link() is to do: lead the link to this name and format; NULL: drop it.
-	 * Blocking, reads the header, writes nothing. -ENAMETOOLONG, -ENOTSUP (no place for it that
-	 * a cut survives) with a sentence. */
+	/* What stage_link() is to do: record this name and format; NULL: drop the link. Blocking,
+	 * reads the header, writes nothing. -ENAMETOOLONG, -ENOTSUP (the header has no place for
+	 * the name that survives a cut) with a sentence. */
 	int (*plan_link)(struct layer *layer, const char *name, enum image_format format,
 			 struct err *err);
 	/* Adds the one write within sector 0 that changes the backing link, STAGE_HEADER, and what
 	 * it needs before, STAGE_REFCOUNT. */
 	int (*stage_link)(struct layer *layer, struct staged *staged);
-	/* Called when that is durable. */
+	/* Called when that write is durable. */
 	void (*link_durable)(struct layer *layer);
 };
 

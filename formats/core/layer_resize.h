@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A longer disk. The tables come first, then what of the new end would not read zeros
- * gets entries that do, and the length that the header has comes last.
+ * A longer disk, in the order that a cut survives: tables that are long enough; entries that
+ * read zeros, where the new end would read something else; last the length in the header.
  */
 #ifndef BLOCKPULL_FORMATS_CORE_LAYER_RESIZE_H
 #define BLOCKPULL_FORMATS_CORE_LAYER_RESIZE_H
@@ -31,17 +31,17 @@ struct layer_resize_ops {
 	 * 0 the move is to be made. 0, TABLE_NEED, or as reserve(). NULL: no table is moved. */
 	int (*grow_tables)(struct layer *layer, uint64_t guest_len, struct table_move *move,
 			   struct table_need *need);
-	/* The move, if there was one, is written, and guest_len is the disk's length in memory,
-	 * which may be that of before again. The next stage() leads the header to the table, and
-	 * keeps the length that it has. */
+	/* The disk has the length guest_len in memory from now on (the old one, where growing was
+	 * given up). The move, if there was one, is written: the next stage() leads the header to
+	 * the table, and leaves the length in the header as it is. */
 	void (*set_len)(struct layer *layer, const struct table_move *move, uint64_t guest_len);
-	/* All else is durable: the next stage() writes the length, STAGE_REFTABLE. NULL: it is the
-	 * file's. */
+	/* All else is durable: the next stage() writes the length, STAGE_REFTABLE. NULL: the length
+	 * is the file's. */
 	void (*record_len)(struct layer *layer);
-	/* The disk did not become longer: what record_len() left, here and in *staged (NULL:
-	 * nothing), has the length guest_len instead. NULL where that one is. */
+	/* Takes record_len() back: the header keeps the length guest_len, also in the write that is
+	 * in *staged already (NULL: none is). NULL where record_len is. */
 	void (*keep_len)(struct layer *layer, uint64_t guest_len, struct staged *staged);
-	/* Adds that write, where layer_shared_ops.stage() does not. NULL: it does. */
+	/* Adds the write of the length to a commit. NULL: layer_shared_ops.stage() does. */
 	int (*stage)(struct layer *layer, struct staged *staged);
 };
 

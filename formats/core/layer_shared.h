@@ -35,7 +35,8 @@ struct layer_shared_ops {
 	 * not used again yet. Never fails; what needs a table that is not cached waits for a later
 	 * call, and *need names it: TABLE_NEED, else 0. */
 	int (*free_unreferenced)(struct layer *layer, bool with_last, struct table_need *need);
-	/* free_unreferenced() or take_freed() has something to do, now or after more commits. */
+	/* free_unreferenced() or take_freed() will have something to do, now or after more
+	 * commits. */
 	bool (*has_freed)(const struct layer *layer);
 	/* Called some time after free_unreferenced(): operations that began before that call are
 	 * over, so the space it counted free may be used again, behind discard_freed() and
@@ -44,7 +45,7 @@ struct layer_shared_ops {
 	/* Blocking, on any thread, beside operations: what was taken is given back to the file
 	 * system. */
 	void (*discard_freed)(struct layer *layer);
-	/* And may be used from now on. */
+	/* What was taken may be reserved again from now on. */
 	void (*reuse_freed)(struct layer *layer);
 	/* Adds what is dirty outside the table cache (the refcount table) to a commit.
 	 * 0 or -ENOMEM, changing nothing. */

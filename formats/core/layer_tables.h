@@ -28,8 +28,8 @@ struct layer_tables_ops {
 	 * where begin_writing has not; sets backed_len. Refuses as begin_writing() does. NULL:
 	 * nothing is to be loaded. */
 	int (*begin_measuring)(struct layer *layer, struct err *err);
-	/* Is there a table that maps guest_off, and up to which guest byte (not capped at
-	 * guest_len) would one. 0, TABLE_NEED or -errno. */
+	/* As table_at(), for measure(): *has says that no disk of the file needs a new table for
+	 * guest_off. False where an image has snapshots, each of which may need one of its own. */
 	int (*has_table)(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 			 struct table_need *need);
 	/* The first host byte behind the image once n_data clusters of data and n_tables tables

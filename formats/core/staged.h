@@ -42,16 +42,17 @@ struct staged {
 /* Adds a copy of other bytes (header, refcount table) to *staged. 0 or -ENOMEM. */
 int staged_add(struct staged *staged, enum stage stage, struct file *file, uint64_t host_off,
 	       const void *bytes, uint32_t len);
-/* Takes over a write that was made. */
+/* Adds a write, which is *staged's from then on. */
 void staged_push(struct staged *staged, enum stage stage, struct staged_write *write);
-/* A staged write is on its way no more (written or given up); frees it. */
+/* Frees a staged write that has ended, or is given up, and tells its table. */
 void staged_write_done(struct staged_write *write);
-/* Puts other bytes into a staged write that begins at host_off of the file, if there is one. It is
- * not on its way. */
+/* Puts other bytes into the staged write that begins at host_off of the file, if there is one. It
+ * has not been submitted. */
 void staged_patch(struct staged *staged, enum stage stage, const struct file *file,
 		  uint64_t host_off, const void *bytes, uint32_t len);
-/* Gives up all that is left in *staged; all of one stage. */
+/* Gives up all writes that are left in *staged. */
 void staged_clear(struct staged *staged);
+/* Gives up those of one stage. */
 void staged_clear_stage(struct staged *staged, enum stage stage);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Cached pieces of on-disk tables (L1, L2, refcount blocks) of every open
+ * Cached slices of on-disk tables (L1, L2, refcount blocks) of every open
  * image, under one byte budget. A table longer than TABLE_MAX_LEN is cached in
  * slices of that length, so that 64 chained images with 2 MiB tables fit.
  *
@@ -35,8 +35,8 @@ struct table_need {
 	struct file *file;
 	uint64_t host_off;
 	uint32_t len; /* 8..TABLE_MAX_LEN, a multiple of 8 */
-	/* Behind it lie more tables of the same length that a walk will want next, so many bytes of
-	 * them. */
+	/* Bytes of more tables of the same length, which lie behind this one and which a walk will
+	 * want next. */
 	uint32_t more_len;
 };
 
@@ -64,7 +64,7 @@ struct table {
 /* budget in bytes; clean tables beyond it are evicted, least recently used first. */
 struct table_cache *table_cache_new(size_t budget);
 void table_cache_free(struct table_cache *cache);
-/* Sets the budget, in bytes; what is too much goes at the next insertion. */
+/* Sets the budget, in bytes. Clean tables over it are evicted at the next insertion. */
 void table_cache_set_budget(struct table_cache *cache, size_t budget);
 size_t table_cache_budget(const struct table_cache *cache); /* bytes */
 
@@ -78,8 +78,8 @@ struct table *table_find(struct table_cache *cache, struct file *file, uint64_t 
 
 /* Begins a load: an entry in state LOADING with room for the bytes. NULL: out of memory. */
 struct table *table_load_begin(struct table_cache *cache, const struct table_need *need);
-/* The same for it and for the tables behind it that are not cached, as far as more_len goes: at
- * most max of them, one behind the other, into tables[]. How many; 0: out of memory. */
+/* The same for *need and for tables behind it, as far as more_len goes and none is cached: at most
+ * max, into tables[]. Returns how many; 0: out of memory. */
 unsigned table_load_begin_some(struct table_cache *cache, const struct table_need *need,
 			       struct table **tables, unsigned max);
 /* Ends one: READY, or, with an error, forgotten. */

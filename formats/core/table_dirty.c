@@ -72,7 +72,7 @@ size_t table_cache_changed_len(const struct table_cache *cache)
 	return cache->used - cache->clean_len - cache->loading_len;
 }
 
-/* Copies each run of dirty sectors; the table is not told yet. 0 or -ENOMEM with some copied. */
+/* Copies each range of dirty sectors; the table is not told yet. 0 or -ENOMEM with some copied. */
 static int table_copy_out(struct table *table, struct staged *copies)
 {
 	enum stage stage = table->fresh ? STAGE_REFCOUNT : table->stage;
@@ -94,7 +94,7 @@ static int table_copy_out(struct table *table, struct staged *copies)
 	return 0;
 }
 
-/* What the file's tables hold is staged, or given up: none is dirty, or new, any more. */
+/* The changes of the file's tables are staged, or given up: no table is dirty or fresh any more. */
 static void table_settle_all(struct table_cache *cache, const struct file *file)
 {
 	struct table *table = cache->held.end.lru_next;

@@ -8,8 +8,8 @@
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 
-/* As many clean tables stay whatever the budget says. With fewer, a walk over two or three tables
- * could lose the first one by loading the last one, for ever. */
+/* So many clean tables stay, whatever the budget says. With fewer, a walk over two or three tables
+ * could evict the first by loading the last, again and again. */
 #define TABLE_CACHE_KEEP 16u
 
 void table_drop(struct table *table)

@@ -54,8 +54,8 @@ static inline void table_list_remove(struct table *table)
 	table->lru_prev = table->lru_next = NULL;
 }
 
-/* Nothing is lost when it goes: the disk has the same bytes. A fresh table is not even reachable
- * on disk, and what lies there may be stale. */
+/* The table can be evicted: the disk has the same bytes. A fresh table is never clean: nothing on
+ * disk reaches it, and what lies at its place there may be stale. */
 static inline bool table_is_clean(const struct table *table)
 {
 	return table->state == TABLE_READY && !table->dirty_sectors && !table->n_writing &&
@@ -74,7 +74,8 @@ static inline void table_settle(struct table *table, bool was_clean)
 	cache->clean_len += ((size_t)clean - (size_t)was_clean) * (sizeof(*table) + table->len);
 }
 
-/* The pointer's address is unknown to the writer of an image, so long chains can't be aimed at. */
+/* The address of *file is part of the hash: the writer of an image does not know it, and so can't
+ * make offsets that fall into one bucket. */
 static inline struct table **table_bucket(struct table_cache *cache, const struct file *file,
 					  uint64_t host_off)
 {
@@ -102,8 +103,8 @@ static inline struct table *table_lookup(struct table_cache *cache, const struct
 	return table;
 }
 
-/* On the held list; zeros, or, to be loaded, anything: its loader clears what a short read
- * leaves. NULL: out of memory. */
+/* A new table on the held list. Its bytes are zeros; in state LOADING they are undefined, and the
+ * loader fills all of them. NULL: out of memory. */
 struct table *table_add(struct table_cache *cache, struct file *file, uint64_t host_off,
 			uint32_t len, enum table_state state);
 /* Unlinks and frees it, dirty or not. */
