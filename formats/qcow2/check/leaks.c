@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Leaked clusters, and COPIED flags. The same walk as the check's, with a pen.
+ * Leaked clusters, and COPIED flags: the check's walk, which writes.
  *
- * Refcounts are lowered in place, piece by piece: each is a leak before and
- * right afterwards, and none depends on another, so a cut may keep any of
- * them. What was lowered to 1 has a COPIED flag that is clear without need
+ * Refcounts are lowered in place, piece by piece. Each of them is a leak before
+ * its write and right after it, and none depends on another, so a cut may keep
+ * any of the writes. What was lowered to 1 has a COPIED flag that is clear without need
  * then: harmless, found by the next check, and set behind a barrier, since the
  * flag over a count of 2 would let a writer change a shared cluster in place.
  */
@@ -32,7 +32,6 @@ struct freed_range {
 struct lowering {
 	struct freed_range freed[QCOW2_MAX_FREED]; /* more are free, too, but keep their blocks */
 	unsigned n_freed;
-	bool freed_last; /* something behind the last cluster that is referenced, perhaps */
 };
 
 static void note_freed(struct lowering *l, uint64_t idx)
@@ -87,7 +86,7 @@ static int lower_beyond(struct qcow2_check *c, uint64_t first)
 	return rc ? rc : c->write_error;
 }
 
-/* The counts that say it is free are durable. */
+/* Gives the space of freed clusters back to the file system. The lowered counts are durable. */
 static int give_back(struct qcow2_check *c, const struct lowering *l)
 {
 	unsigned cluster_bits = c->q->cluster_bits;
@@ -124,7 +123,7 @@ int qcow2_lower_refcounts(struct qcow2 *q, uint64_t window_clusters)
 		c->window_counted = lower_window;
 		c->beyond = lower_beyond;
 		c->opaque = l;
-		/* What it is judged by is durable. */
+		/* The entries by which counts are judged must not be lost by a cut. */
 		rc = file_sync(q->layer.file);
 		blocking_begin();
 		if (!rc)

@@ -183,8 +183,8 @@ static int count_bitmap_data(struct qcow2_check *c, uint64_t table_off, uint64_t
 	return 0;
 }
 
-/* Reports what is not against the format, too: QEMU opens no image with such a bitmap, so that a
- * user who relies on "clean" would lose the disk to its VM. */
+/* Reports also bitmaps that the format allows and with which QEMU does not open an image: a user
+ * who was told "clean" could not start the virtual machine. */
 static void judge_bitmap(struct qcow2_check *c, const uint8_t *entry, uint64_t off)
 {
 	uint32_t flags = be32(entry + 12), extra_len = be32(entry + 20);

@@ -40,7 +40,7 @@ struct rebuild {
 	bool *needed;       /* ranges that need a block: MAX_BLOCKS */
 	uint64_t n_needed;  /* of them */
 	uint64_t max_count; /* the most references to one cluster */
-	bool too_far;       /* a reference to where no table can count */
+	bool too_far;       /* a reference to a cluster that no refcount table reaches */
 	uint64_t first_idx; /* host cluster where the blocks begin; the table follows them */
 	uint64_t end_idx;   /* one behind the table */
 	uint64_t table_clusters;
@@ -205,7 +205,8 @@ static int write_window(struct qcow2_check *c)
 	return put_counts(c->opaque, c->target.first, c->target.n, c->target.counts);
 }
 
-/* Whole blocks, old bytes nowhere, then what the windows count. */
+/* Fills all blocks with counts of 0 first, so that no old bytes stay; then puts what the windows
+ * count. */
 static int write_blocks(struct rebuild *r, uint64_t window_clusters)
 {
 	const struct qcow2 *q = r->q;

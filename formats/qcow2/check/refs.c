@@ -21,7 +21,7 @@
 #include "io/base.h"
 #include "io/blocking.h"
 
-/* Clusters looked at before others may be let in. */
+/* Clusters that are looked at between two calls of blocking_pause(). */
 #define MAX_RANGE 65536
 
 static void count_one(uint32_t *counter, uint32_t use, uint32_t weight)
@@ -137,8 +137,8 @@ int check_load_refcounts(struct qcow2_check *c)
 	return check_each_refcount(c, c->target.first, c->target.first + c->target.n, mark_ones);
 }
 
-/* What has one owner, and is used by another, too: whatever the refcounts say, one of them has been
- * overwritten or will be. Compressed clusters alone share host clusters, with one another. */
+/* Reports a cluster that must have one owner and has two: whatever the refcounts say, one owner has
+ * overwritten the other, or will. Only compressed clusters share host clusters, with each other. */
 static void judge_overlap(struct qcow2_check *c, uint64_t host_off, uint32_t counter)
 {
 	const uint32_t both = CHECK_PLAIN | CHECK_PACKED;
@@ -185,8 +185,8 @@ static void compare_one(struct qcow2_check *c, uint64_t idx, uint64_t stored, ui
 	/* A counter at its limit only says "at least". */
 	if (stored == count || (count == CHECK_COUNT_MAX && stored > count))
 		return;
-	/* An entry each for the guest's disk and for every snapshot's: more than that share it for
-	 * no reason known here. Compressed clusters share host clusters by design. */
+	/* The guest's disk and each snapshot's may have one entry that leads here. For more there
+	 * is no reason. Compressed clusters share host clusters by design. */
 	c->result->n_crossed += counter & CHECK_DATA && !(counter & CHECK_PACKED) &&
 				count > UINT64_C(1) + c->q->hdr.n_snapshots && stored < count;
 	if (stored < count)

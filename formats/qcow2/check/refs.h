@@ -17,13 +17,14 @@ bool check_count(struct qcow2_check *c, uint64_t host_off, uint64_t len, uint32_
 
 /* Calls `each` for the stored refcounts of clusters [at, end). 0 or -errno. */
 int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_ref_fn each);
-/* Judges clusters of the target window that are used as more than they may be. */
+/* Reports clusters of the target window that have more owners than they may. */
 void check_overlaps(struct qcow2_check *c);
 /* Fills refcount_is_one for the target window. 0 or -errno. */
 int check_load_refcounts(struct qcow2_check *c);
-/* The target window's counters against the refcounts. 0 or -errno. */
+/* Compares the target window's counters with the refcounts. 0 or -errno. */
 int check_compare_refcounts(struct qcow2_check *c);
-/* Clusters from `first` on, which nothing refers to: all with a refcount are leaks. 0 or -errno. */
+/* Reports clusters from `first` on that have a refcount as leaks: nothing refers to any of them. 0
+ * or -errno. */
 int check_unreferenced(struct qcow2_check *c, uint64_t first);
 
 #endif

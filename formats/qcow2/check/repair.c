@@ -58,7 +58,7 @@ static int write_error(struct layer *layer, int rc, struct err *err)
 			 file_show(layer->file, &shown));
 }
 
-/* The machine's failure, not the image's. */
+/* The machine failed, not the image: a later try may succeed. */
 static bool is_transient(int rc)
 {
 	return rc == -EIO || rc == -ENOMEM || err_is_no_space(rc);

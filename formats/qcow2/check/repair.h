@@ -29,8 +29,8 @@ int qcow2_make_sound(struct layer *layer, const char *name, struct err *err);
 /* Autoclear bits that stay true when refcounts are repaired. */
 #define QCOW2_REPAIR_KEEPS (QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA)
 
-/* Leaked clusters in so many ranges are told apart when leaks are taken out; behind that many a
- * file may keep its length. */
+/* Ranges of leaked clusters whose space is given back when leaks are taken out; of more ranges than
+ * that it is not, and the file may keep its length. */
 #define QCOW2_MAX_FREED 4096u
 
 /* The layer's repair, with windows of so many clusters. */

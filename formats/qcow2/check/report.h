@@ -11,10 +11,10 @@
 
 struct qcow2_check;
 
-/* A finding, whenever it is come across. */
+/* Counts an error, and reports it if the caller wants more reports. */
 void check_error(struct qcow2_check *c, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-/* The same for COPIED flags that are clear without need. */
+/* The same for a COPIED flag that is clear without need. */
 void check_stale(struct qcow2_check *c, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 void check_leak(struct qcow2_check *c, const char *format, ...)

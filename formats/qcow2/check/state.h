@@ -54,8 +54,8 @@ struct qcow2_check {
 	bool refs_only; /* refcounts are worthless: their structures and COPIED are not looked at */
 	bool mend_copied;   /* COPIED flags are made what the refcounts say */
 	bool piece_changed; /* flags in the piece of a table being walked */
-	bool written;       /* something was */
-	int write_error;    /* -errno */
+	bool written;       /* something was written */
+	int write_error;    /* -errno of the first write that failed */
 	/* Called with a target window's references counted, and for all clusters behind the last
 	 * window that has any; NULL: nothing is done about those. 0 or -errno. */
 	int (*window_counted)(struct qcow2_check *c);

@@ -52,7 +52,7 @@ static bool copied_is_wrong(const struct qcow2_check *c, uint64_t cluster, bool 
 	       copied != check_refcount_is_one(c, cluster);
 }
 
-/* A repair turns the flag over, in the piece that is written back when it was walked. */
+/* In a repair: inverts the flag in the piece of the table, which is written back after its walk. */
 static bool mend_copied(struct qcow2_check *c, uint8_t *entry)
 {
 	if (!c->mend_copied)
@@ -280,7 +280,8 @@ static void check_external(struct qcow2_check *c, const struct l2_walk *walk, ui
 		entry_error(c, walk, "COPIED is clear for a cluster in an external data file");
 }
 
-/* Bits that say what they can't, for an entry without compressed data. */
+/* Reports bits that contradict each other or the image's version, in an entry without compressed
+ * data. */
 static void judge_l2_entry(struct qcow2_check *c, const struct l2_walk *walk, uint64_t entry,
 			   uint64_t bitmap)
 {

@@ -4,10 +4,10 @@
  * cluster is there. What follows in the input is another cluster's or nothing.
  *
  * libdeflate is twice as fast as zlib but insists on the stream's end, which
- * need not be within the input; such clusters go to zlib. libdeflate's decoders
- * are made for each call, which is free; of zstd's 60 us for 64 KiB it is 10.
- * Intel's igzip was rejected: half as fast again for digits, slower for programs
- * and text.
+ * need not be within the input; such clusters go to zlib. A decoder of libdeflate
+ * is made for each call, which costs nothing; making one of zstd takes 10 of the
+ * 60 us for 64 KiB, so those are kept. Intel's igzip was rejected: half as fast
+ * again for digits, slower for programs and text.
  */
 #include "formats/qcow2/compress/decode.h"
 

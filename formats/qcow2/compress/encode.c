@@ -50,7 +50,7 @@ static int encode_libdeflate(int level, const void *in, size_t in_len, void *out
 	return n;
 }
 
-/* One for this level, ready for a new stream; NULL: out of memory. */
+/* An encoder for this level, ready for a new stream; NULL: out of memory. */
 static struct deflate_encoder *deflate_encoder(struct codecs *codecs, int level)
 {
 	struct deflate_encoder *encoder = codecs_take(codecs, CODEC_DEFLATE_ENCODER);
@@ -160,7 +160,7 @@ static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression 
 	if (!rc && result.n_check_errors)
 		rc = err_set(err, -EIO, "%s: its tables can't be read: %s; nothing was changed",
 			     name, result.incomplete);
-	/* Of a dirty image the refcounts are wrong, which will be mended. */
+	/* A dirty image has wrong refcounts, which begin_writing() will mend. */
 	if (!rc && result.n_errors > result.n_stale && !(q->hdr.incompat & QCOW2_INCOMPAT_DIRTY))
 		rc = err_set(
 			err, -EUCLEAN,
@@ -211,9 +211,10 @@ static void note_type(struct qcow2 *q, const uint8_t *bytes)
 	q->hdr.compression = bytes[QCOW2_H_COMPRESSION - QCOW2_H_INCOMPAT];
 }
 
-/* A write failed, and may have been obeyed all the same; a later one is not known to be. Nothing is
- * compressed, so that either type is right until the next job writes the one that it wants. */
-static int look_at_type(struct qcow2 *q, const uint8_t *old, const uint8_t *new)
+/* A write that failed may have changed the bytes all the same, so they are read back. Whether that
+ * is durable is not known; but nothing is compressed yet, so either type is right until the next
+ * job writes the one that it wants. */
+static int read_type_back(struct qcow2 *q, const uint8_t *old, const uint8_t *new)
 {
 	uint8_t is[TYPE_LEN];
 	int rc = file_read(q->layer.file, is, sizeof(is), QCOW2_H_INCOMPAT);
@@ -241,7 +242,7 @@ static int write_type(struct qcow2 *q, uint64_t incompat, enum qcow2_compression
 	new[QCOW2_H_COMPRESSION - QCOW2_H_INCOMPAT] = type;
 	rc = file_write(file, new, sizeof(new), QCOW2_H_INCOMPAT);
 	if (rc) {
-		*is_unknown = look_at_type(q, old, new) != 0;
+		*is_unknown = read_type_back(q, old, new) != 0;
 		return rc;
 	}
 	rc = file_sync(file);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * qcow2: the backing link, dropped or led to another file.
+ * qcow2: the backing link, dropped or replaced by another.
  *
- * Dropping it zeroes bytes 8-19. Where the name was what ended the extensions,
- * for want of a marker, one takes its place with the same write: else its bytes
- * would be read as an extension, and no reader would open the image.
+ * Dropping it zeroes bytes 8-19. Where the extensions have no end marker and end
+ * with the name, a marker goes over the name with the same write: else the name's
+ * bytes would be read as an extension, and no reader would open the image.
  *
- * Leading it elsewhere changes three things: the name, where the header says it
- * is, and the format in an extension. The name goes to bytes of the first cluster
- * that nothing uses, and is durable before anything names it; the pointer to it
- * and the format change with one write inside sector 0, so that no cut leaves a
- * name with another file's format.
+ * Replacing it changes three things: the name, the header's pointer to it, and the
+ * format in an extension. The name goes to bytes of the first cluster that nothing
+ * uses, and is durable before the header leads to it; the pointer and the format
+ * change with one write inside sector 0, so that no cut leaves a name with another
+ * file's format.
  *
  * A header whose format extension lies behind sector 0, or that has no room
  * for one there, is refused before anything is copied. Rewriting the first
@@ -50,7 +50,8 @@ struct qcow2_new_link {
 	enum image_format format;
 };
 
-/* In the draft, over the name, which is dead when this is on disk. */
+/* Puts an end marker into the draft, over the old name: when this is on disk, the header leads to
+ * that name no more. */
 static int put_marker(struct qcow2_parts *d, struct qcow2_new_link *link)
 {
 	if (!d->needs_marker)
@@ -58,14 +59,15 @@ static int put_marker(struct qcow2_parts *d, struct qcow2_new_link *link)
 	if (d->tail + EXT_HEAD_LEN > MIN(d->len, (size_t)SECTOR_LEN))
 		return -ENOTSUP;
 	memset(d->bytes + d->tail, 0, EXT_HEAD_LEN);
-	if (!link->ext_end) /* else the format has changed in front of it */
+	if (!link->ext_end) /* else put_format() has changed bytes in front of it */
 		link->ext_off = d->tail;
 	d->ext_end = link->ext_end = d->tail + EXT_HEAD_LEN;
 	return 0;
 }
 
-/* The format's extension in the draft: replaced where it is, or put behind the last one, with the
- * end marker behind it; the old name may lie there, it is dead when this is on disk. */
+/* Puts the format's extension into the draft: in place of the old one, or behind the last one with
+ * an end marker behind it. The old name may lie there: when this is on disk, the header leads to it
+ * no more. */
 static int put_format(struct qcow2_parts *d, const char *format, struct qcow2_new_link *link)
 {
 	size_t len = strlen(format), at = d->format_off, need = EXT_HEAD_LEN + 8;
@@ -113,7 +115,7 @@ static int place_new_name(const struct qcow2_parts *d, struct qcow2_new_link *li
 	return 0;
 }
 
-/* *why: what is in the way, or NULL: reading failed. */
+/* On error *why says what is in the way; NULL: reading the header failed. */
 static int draft_link(struct qcow2 *q, struct qcow2_parts *d, struct qcow2_new_link *link,
 		      const char **why)
 {
@@ -177,7 +179,8 @@ int qcow2_plan_link(struct layer *layer, const char *name, enum image_format for
 	return 0;
 }
 
-/* Into a copy of the draft: header fields that this process has changed since it was made. */
+/* Puts into a copy of the draft the pointer to the new name, and header fields that this process
+ * may have changed since the draft was made. */
 static void put_link_fields(const struct qcow2 *q, uint8_t *sector)
 {
 	put_be64(sector + QCOW2_H_BACKING_OFF, q->new_link->name_off);
@@ -234,7 +237,7 @@ void qcow2_link_durable(struct layer *layer)
 	qcow2_of(layer)->new_link = NULL;
 }
 
-/* Without another file: bytes 8-19, inside one sector: no cut can leave half of it. The format
+/* Where the link is only dropped, bytes 8-19 are written, which no cut can halve. The format
  * extension and the name's bytes stay: nothing reads them without the link. */
 int qcow2_stage_link(struct layer *layer, struct staged *staged)
 {

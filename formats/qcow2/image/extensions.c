@@ -52,8 +52,8 @@ static struct ext_walk ext_walk_begin(const uint8_t *cluster0, size_t len, uint3
 	return walk;
 }
 
-/* 1 and *ext, 0 at the end, -EUCLEAN with *ext where one reaches past the area: other readers would
- * take bytes of the backing file's name for an extension. */
+/* 1 and *ext; 0 at the end; -EUCLEAN, with *ext, where an extension reaches past the end of them
+ * all: other readers would take bytes of the backing file's name for an extension. */
 static int ext_walk_next(struct ext_walk *walk, struct ext *ext)
 {
 	size_t room;

@@ -32,8 +32,8 @@ __attribute__((format(printf, 3, 4))) static int qcow2_damaged(struct err *err,
 }
 
 /* The table [off, off + len) must be cluster aligned, not the header, and inside the file. */
-static int check_region(const struct qcow2 *q, const char *what, uint64_t off, uint64_t len,
-			const struct header_source *src, struct err *err)
+static int check_header_table(const struct qcow2 *q, const char *what, uint64_t off, uint64_t len,
+			      const struct header_source *src, struct err *err)
 {
 	if (!len)
 		return 0;
@@ -163,20 +163,23 @@ int qcow2_check_geometry(struct qcow2 *q, const struct header_source *src, struc
 				     "the L1 table has %u entries, too few for a disk of %" PRIu64
 				     " bytes",
 				     q->hdr.l1_size, q->layer.guest_len);
-	rc = check_region(q, "the L1 table", q->hdr.l1_off, q->hdr.l1_size * UINT64_C(8), src, err);
+	rc = check_header_table(q, "the L1 table", q->hdr.l1_off, q->hdr.l1_size * UINT64_C(8), src,
+				err);
 	if (rc)
 		return rc;
 	if (mul_u64(q->hdr.reftable_clusters, qcow2_cluster_len(q), &reftable_len) ||
 	    !reftable_len || reftable_len > QCOW2_MAX_REFTABLE_LEN)
 		return qcow2_damaged(err, src, "the refcount table has %u clusters",
 				     q->hdr.reftable_clusters);
-	rc = check_region(q, "the refcount table", q->hdr.reftable_off, reftable_len, src, err);
+	rc = check_header_table(q, "the refcount table", q->hdr.reftable_off, reftable_len, src,
+				err);
 	if (rc)
 		return rc;
 	if (q->hdr.n_snapshots > QCOW2_MAX_SNAPSHOTS)
 		return qcow2_damaged(err, src, "it claims %u snapshots, more than %u",
 				     q->hdr.n_snapshots, QCOW2_MAX_SNAPSHOTS);
-	/* Of no use without snapshots; but QEMU does not open what is not aligned. */
+	/* Without snapshots nothing reads the offset, but QEMU opens no image where it is not
+	 * aligned. */
 	if (!is_aligned(q->hdr.snapshots_off, qcow2_cluster_len(q)) ||
 	    q->hdr.snapshots_off > INT64_MAX)
 		return qcow2_damaged(err, src,
@@ -184,8 +187,8 @@ int qcow2_check_geometry(struct qcow2 *q, const struct header_source *src, struc
 				     " is not cluster aligned",
 				     q->hdr.snapshots_off);
 	/* What a table has at least; its entries are checked where they are read. */
-	return check_region(q, "the snapshot table", q->hdr.snapshots_off,
-			    q->hdr.n_snapshots * (uint64_t)QCOW2_SNAPSHOT_LEN, src, err);
+	return check_header_table(q, "the snapshot table", q->hdr.snapshots_off,
+				  q->hdr.n_snapshots * (uint64_t)QCOW2_SNAPSHOT_LEN, src, err);
 }
 
 int qcow2_read_backing_name(struct qcow2 *q, const struct header_source *src, struct err *err)
@@ -225,11 +228,11 @@ static int write_field(struct qcow2 *q, uint64_t field_off, uint64_t value, uint
 	return rc;
 }
 
-int qcow2_clear_incompat(struct qcow2 *q, uint64_t off)
+int qcow2_clear_incompat(struct qcow2 *q, uint64_t bits)
 {
-	if (!(q->hdr.incompat & off))
+	if (!(q->hdr.incompat & bits))
 		return 0;
-	return write_field(q, QCOW2_H_INCOMPAT, q->hdr.incompat & ~off, &q->hdr.incompat);
+	return write_field(q, QCOW2_H_INCOMPAT, q->hdr.incompat & ~bits, &q->hdr.incompat);
 }
 
 /* Autoclear bits not understood are gone, durably, before anything changes. */

@@ -10,7 +10,8 @@ struct err;
 struct file;
 struct qcow2;
 
-/* 0 or -errno; durable. */
+/* Clears autoclear bits that are not in `known` on disk, durably, and then here. Blocking. 0 or
+ * -errno. */
 int qcow2_clear_unknown_autoclear(struct qcow2 *q, uint64_t known);
 
 struct header_source {
@@ -32,7 +33,7 @@ int qcow2_check_geometry(struct qcow2 *q, const struct header_source *src, struc
 /* The recorded name of the backing file. 0 or -errno with a sentence. */
 int qcow2_read_backing_name(struct qcow2 *q, const struct header_source *src, struct err *err);
 
-/* The bits in `off` of the incompatible features are cleared, durably. Blocking. 0 or -errno. */
-int qcow2_clear_incompat(struct qcow2 *q, uint64_t off);
+/* Clears incompatible feature bits on disk, durably, and then here. Blocking. 0 or -errno. */
+int qcow2_clear_incompat(struct qcow2 *q, uint64_t bits);
 
 #endif

@@ -48,8 +48,8 @@ static int write_bytes(struct qcow2 *q, const struct mark_plan *plan, size_t off
 	return rc ? rc : file_sync(file);
 }
 
-/* The name's new place: at once behind the extensions, where one write takes all of it, else in
- * bytes that neither the name nor the extensions have. */
+/* Chooses the name's new place: right behind the extensions, where all of it fits into sector 0 and
+ * one write; else bytes that neither the old name nor the extensions use. */
 static int place_old_name(struct mark_plan *plan)
 {
 	const struct qcow2_parts *p = &plan->parts;
@@ -72,7 +72,7 @@ static int place_mark(struct mark_plan *plan)
 	plan->end = p->tail + MARK_EXT_LEN + QCOW2_EXT_HEAD_LEN;
 	if (plan->end > p->len)
 		return -ENOSPC;
-	/* Also a name that does not count, for want of a length, ends the extensions. */
+	/* A name of length 0 is none, but its offset ends the extensions all the same. */
 	plan->moves_name = p->needs_marker ||
 			   (p->name_off < plan->end && p->name_off + p->name_len >= p->tail);
 	if (!p->name_off)
@@ -107,7 +107,7 @@ static int write_at_once(struct qcow2 *q, struct mark_plan *plan)
 	return write_bytes(q, plan, QCOW2_H_BACKING_OFF, MAX(plan->end, plan->name_end));
 }
 
-/* The name is where nothing reads it, then the header says that it is there. */
+/* Writes the name to bytes that nothing reads; when that is durable, leads the header to it. */
 static int move_name(struct qcow2 *q, struct mark_plan *plan)
 {
 	struct qcow2_parts *p = &plan->parts;
@@ -128,7 +128,7 @@ static int move_name(struct qcow2 *q, struct mark_plan *plan)
 	return write_bytes(q, plan, QCOW2_H_BACKING_OFF, end);
 }
 
-/* What lies in the next sector first: the end marker in front still hides it. */
+/* Writes the bytes in the next sector first: the end marker in front of them still hides them. */
 static int write_mark(struct qcow2 *q, struct mark_plan *plan)
 {
 	size_t sector_end = round_down(plan->parts.tail, QCOW2_SECTOR_LEN) + QCOW2_SECTOR_LEN;
@@ -151,7 +151,7 @@ static int add_mark(struct qcow2 *q, struct mark_plan *plan)
 	return rc ? rc : write_mark(q, plan);
 }
 
-/* The flag of the mark that is there: its word lies inside one sector. */
+/* Changes the flag of a mark that the header has already: its word lies inside one sector. */
 static int set_flag(struct qcow2 *q, struct mark_plan *plan, bool mixed)
 {
 	size_t off = plan->parts.mark_off + QCOW2_EXT_HEAD_LEN;
