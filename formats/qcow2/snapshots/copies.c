@@ -38,7 +38,8 @@ uint64_t qcow2_max_shared(const struct qcow2 *q)
 	return MAX((UINT64_C(1) << (1u << q->hdr.refcount_order)) - 2, UINT64_C(1));
 }
 
-/* The copy that this table joins, whose cluster is at host_off (0: has none yet). */
+/* Adds a table's references to the copy whose cluster is at host_off (0: a copy without space yet
+ * that has room for them), or to a new copy. Returns the copy's number. */
 static int join_copy(const struct qcow2 *q, uint64_t host_off, uint32_t weight)
 {
 	struct qcow2_snapshots *s = q->snapshots;
@@ -93,9 +94,8 @@ int qcow2_find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *ne
 	return rc;
 }
 
-/* Subclusters may be written into a cluster only if no other table reads them there: all its
- * references come from this place of the disks, and no table of it says that the granule holds
- * data. */
+/* Subclusters may be written into a cluster only if no table reads them there: all references to
+ * the cluster come from this guest offset, and no table here says that the granule holds data. */
 static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off,
 			  struct table_need *need)
 {
@@ -118,7 +118,7 @@ static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off
 	}
 	if (!rc)
 		rc = qcow2_ref_get(q, host_off >> q->cluster_bits, &refcount, need);
-	/* The guest's disk may have left the cluster, and the count does not say so yet. */
+	/* References that the guest's disk has dropped and that are counted still. */
 	n_refs += qcow2_freed_pending(q, host_off >> q->cluster_bits);
 	return rc ? rc : refcount == n_refs ? 0 : -ENOTSUP;
 }
@@ -142,8 +142,8 @@ static bool all_copies_are_new(const struct qcow2_snapshots *s)
 	return true;
 }
 
-/* How far on the clusters behind guest_off's are lacked by the same tables: then they go to the
- * same copies. All of the first cluster's copies are new. */
+/* Lowers *end to where the clusters behind guest_off's are lacked by other tables than that one:
+ * those up to there go to the same copies. All copies of the first cluster are new. */
 static int extend_copies(struct qcow2 *q, uint64_t guest_off, uint64_t *end,
 			 struct table_need *need)
 {

@@ -10,7 +10,7 @@ struct layer;
 struct qcow2;
 struct table_need;
 
-/* How many references tables may share. */
+/* The most references that one cluster or table may have. */
 uint64_t qcow2_max_shared(const struct qcow2 *q);
 /* Finds the copies that the granule at guest_off needs: fills snapshots->tables[].copy and the
  * copies' fields; q->snapshots is set. 0, TABLE_NEED or -errno. */

@@ -32,8 +32,8 @@
 
 /* ---- new tables ---- */
 
-/* The disks by number: 0 the guest's, then the snapshots'. Its L1 entry, where it sees guest_off
- * and has none, and how far it sees. */
+/* *lacks: the disk reaches guest_off and has no L2 table for it. *seen_end: how far the disk
+ * reaches inside the range of that table. `disk` is 0 for the guest's, i + 1 for snapshot i's. */
 static int lacks_table(struct qcow2 *q, uint32_t disk, uint64_t guest_off, bool *lacks,
 		       uint64_t *seen_end, struct table_need *need)
 {
@@ -82,7 +82,7 @@ static void set_l1(struct qcow2 *q, uint32_t disk, uint64_t l1_idx, uint64_t ent
 	table_mark_dirty(q->layer.cache, l1, byte, 8, STAGE_ROOT);
 }
 
-/* Space for a table, not counted yet, whose slices are in memory. As qcow2_link_l2() has it. */
+/* Space for a table, not counted yet, with the slices of the table in memory. */
 static int new_snapshot_l2(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 			   struct table_need *need)
 {
@@ -91,10 +91,11 @@ static int new_snapshot_l2(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off
 	return rc ? rc : qcow2_new_l2_slices(q, *l2_off, guest_off);
 }
 
-/* One table for the disk `first` and for those behind it that lack one and see as far: what is
- * filled in through one disk must not lie behind the end of another, where growing would bring it
- * to light. */
-static int link_group(struct qcow2 *q, uint32_t first, uint64_t guest_off, struct table_need *need)
+/* Gives one new table to the disk `first` and to those after it that lack one and reach as far: an
+ * entry that one disk needs must not lie behind the end of another, which would show it if it
+ * grew. */
+static int share_new_table(struct qcow2 *q, uint32_t first, uint64_t guest_off,
+			   struct table_need *need)
 {
 	uint32_t n_disks = q->snapshots->n_snapshots + 1;
 	uint64_t l1_idx = guest_off / qcow2_l2_span(q), weight = 0, seen_end, end, entry, l2_off;
@@ -141,7 +142,7 @@ static int link_at(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 
 		rc = lacks_table(q, i, guest_off, &lacks, &end, need);
 		if (!rc && lacks)
-			rc = link_group(q, i, guest_off, need);
+			rc = share_new_table(q, i, guest_off, need);
 	}
 	return rc;
 }

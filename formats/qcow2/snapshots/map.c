@@ -122,9 +122,9 @@ static int table_lacks(struct qcow2 *q, const struct qcow2_view_table *table, ui
 	return rc;
 }
 
-/* Whether any table lacks the granule at guest_off, and, at the first granule or inside a cluster
- * begun before, whether each one does what it did for the granule before (`same`): copies of one
- * cluster all get the same subclusters. */
+/* *any: some table lacks the granule at guest_off. *same: each table lacks it, or not, as it did
+ * the granule before in the same cluster; true for the first granule of all (`begin`) and of each
+ * cluster. (The copies of one cluster all get the same subclusters.) */
 static int granule_lacks(struct qcow2 *q, uint64_t guest_off, bool begin, bool *any, bool *same,
 			 struct table_need *need)
 {
@@ -151,8 +151,8 @@ static int granule_lacks(struct qcow2 *q, uint64_t guest_off, bool begin, bool *
 	return 0;
 }
 
-/* A disk without a table lacks all that it sees; with subclusters it matters, too, what the other
- * tables lack. */
+/* A disk without a table for guest_off lacks all that it reaches there. With subclusters that is no
+ * answer where other disks have a table: granule_lacks() must compare them. */
 static bool lacks_all(const struct qcow2 *q, uint64_t guest_off)
 {
 	const struct qcow2_snapshots *s = q->snapshots;

@@ -14,7 +14,7 @@ struct table_need;
 
 /* Puts the L2 tables at this L1 index into snapshots->tables. 0, TABLE_NEED or -errno. */
 int qcow2_snapshots_find_tables(struct qcow2 *q, uint64_t l1_idx, struct table_need *need);
-/* Where what holds at guest_off may stop holding: the next end of a disk, or `end`. */
+/* The next end of a disk behind guest_off, or `end`: up to there the same disks reach. */
 uint64_t qcow2_snapshots_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
 /* Reads the entry for the granule at guest_off in one of snapshots->tables. 0, TABLE_NEED or
  * -errno. */

@@ -78,7 +78,7 @@ static int read_l1(const struct qcow2 *q, const struct qcow2_view *view, uint64_
 	return rc;
 }
 
-/* The first time. */
+/* Reads an L1 table for the first time, when nothing has checked where it lies. */
 static int load_l1(const struct qcow2 *q, const struct qcow2_view *view)
 {
 	uint64_t len = view->n_l1 * UINT64_C(8);
@@ -140,8 +140,8 @@ static int load_snapshots(struct qcow2 *q, const char *name, struct err *err)
 	return 0;
 }
 
-/* An L2 table belongs to one place of the disks: what is filled in through one L1 index must not
- * show up at another. */
+/* An L2 table may stand at one L1 index only, in any number of L1 tables: an entry that is made for
+ * one guest offset must not show at another. */
 struct place {
 	uint64_t l2_off;
 	uint32_t l1_idx;
@@ -198,7 +198,7 @@ static int check_places(struct qcow2 *q, const char *name, struct err *err)
 	return 0;
 }
 
-/* The bytes of slices, of all tables, that publishing a run needs at once. */
+/* Bytes of all slices that publishing one run needs in the cache at once. */
 static uint64_t slices_len(const struct qcow2 *q)
 {
 	uint64_t run_len = MAX(MAX_RUN_LEN, PUBLISH_MAX_GRANULES * (uint64_t)q->layer.granule_len);
@@ -207,7 +207,8 @@ static uint64_t slices_len(const struct qcow2 *q)
 	return (UINT64_C(1) + q->hdr.n_snapshots) * n_slices * q->l2_slice_len;
 }
 
-/* They must fit into the cache together: with many snapshots, smaller slices. */
+/* Chooses how long slices are: those of one run must fit into the cache together, so with many
+ * snapshots they are shorter. */
 static int choose_slices(struct qcow2 *q, const char *name, struct err *err)
 {
 	uint64_t room = q->layer.cache ? table_cache_budget(q->layer.cache) / 2 : UINT64_MAX;
@@ -280,7 +281,7 @@ void qcow2_snapshots_note_departed(struct qcow2 *q)
 	q->snapshots->has_departed = true;
 }
 
-/* One table to be read again. */
+/* One snapshot's L1 table, to be read again. */
 struct reread_l1 {
 	bool is_wanted;
 	uint64_t n_changes; /* the view's, when it began */
@@ -300,8 +301,8 @@ static void reread_free(struct reread *r)
 	free(r);
 }
 
-/* What changed since the last commit (copies that follow a guest's reads), or is being written by
- * this one, is not on disk. */
+/* Tables with changes since the last commit began (by copies that follow a guest's reads), or that
+ * the commit under way writes, are not wanted: the disk has older ones. */
 int qcow2_snapshots_reread_begin(struct layer *layer, bool commit_runs, void **state)
 {
 	const struct qcow2 *q = qcow2_of(layer);
@@ -327,7 +328,7 @@ int qcow2_snapshots_reread_begin(struct layer *layer, bool commit_runs, void **s
 	return 0;
 }
 
-/* Looks at no more of the snapshots than what never changes. */
+/* Runs beside operations and commits, and so reads of the views only what never changes. */
 int qcow2_snapshots_reread(struct layer *layer, void *state, struct err *err)
 {
 	const struct qcow2 *q = qcow2_of(layer);
@@ -348,7 +349,8 @@ int qcow2_snapshots_reread(struct layer *layer, void *state, struct err *err)
 		  : 0;
 }
 
-/* A commit may have come and gone meanwhile: what was changed since is newer than what was read. */
+/* A table that was changed meanwhile is newer than what was read, even if a commit has written
+ * it. */
 void qcow2_snapshots_reread_end(struct layer *layer, void *state, bool take)
 {
 	struct qcow2_snapshots *s = qcow2_of(layer)->snapshots;

@@ -70,7 +70,7 @@ struct qcow2_snapshots {
 	 * for now. */
 	int departed_target;
 	bool has_departed; /* there are such tables */
-	bool has_no_len;   /* one records no size of its disk */
+	bool has_no_len;   /* some snapshot records no length of its disk */
 };
 
 /* The longest disk that reads through this table reaches guest_off. */

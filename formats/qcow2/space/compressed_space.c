@@ -71,7 +71,7 @@ int qcow2_comp_reserve(struct qcow2 *q, uint32_t len, uint64_t weight, uint64_t 
 		tail->off = round_up(tail->off, cluster_len);
 		tail->n_refs = 0;
 	}
-	if (tail->end - tail->off < len) { /* what is got has a whole cluster, so room */
+	if (tail->end - tail->off < len) { /* take_space() takes whole clusters, so enough */
 		int rc = take_space(q);
 
 		if (rc)
@@ -91,7 +91,7 @@ int qcow2_comp_reserve(struct qcow2 *q, uint32_t len, uint64_t weight, uint64_t 
 	return 0;
 }
 
-/* The host clusters it touches, as indices [*first, *end). */
+/* The host clusters that the mapping's bytes touch, as indices [*first, *end). */
 static void touched(const struct qcow2 *q, const struct mapping *map, uint64_t *first,
 		    uint64_t *end)
 {
@@ -109,7 +109,7 @@ int qcow2_comp_ref_need(struct qcow2 *q, const struct mapping *map, uint64_t wei
 
 		if (rc)
 			return rc;
-		/* reserve_bytes() counted ours: references of another owner are there. */
+		/* qcow2_comp_reserve() kept within the limit, so others refer to the cluster. */
 		if (refs > max_refs(q) - MIN(weight, max_refs(q)))
 			return -EUCLEAN;
 	}
@@ -121,7 +121,7 @@ void qcow2_comp_ref_raise(struct qcow2 *q, const struct mapping *map, uint64_t w
 	uint64_t first, end, refs = 0;
 	struct table_need need;
 
-	/* Space behind the image's end counts nothing but ours, so the limit is never met here. */
+	/* Only our entries refer to these clusters, so the limit is never met here. */
 	for (touched(q, map, &first, &end); first < end; first++) {
 		qcow2_ref_get(q, first, &refs, &need);
 		qcow2_ref_set(q, first, 1, refs + MIN(weight, max_refs(q) - refs));

@@ -20,7 +20,7 @@ int qcow2_comp_ref_need(struct qcow2 *q, const struct mapping *map, uint64_t wei
 			struct table_need *need);
 /* Raises them; qcow2_comp_ref_need() said 0. */
 void qcow2_comp_ref_raise(struct qcow2 *q, const struct mapping *map, uint64_t weight);
-/* Its L2 entry. */
+/* The L2 entry that says what the mapping says. */
 uint64_t qcow2_comp_entry(const struct qcow2 *q, const struct mapping *map);
 
 #endif

@@ -14,8 +14,8 @@
  * do, so a cut between would leave the old entry pointing at a free cluster.
  *
  * What is free is a list in memory: a guest that discards here and there leaves
- * thousands of pieces, more than core/gaps.h is for. Looking for free clusters in the
- * refcount blocks was rejected: see refcount.c.
+ * thousands of ranges, more than core/gaps.h is for. Looking for free clusters in the
+ * refcount blocks was rejected: see space.c.
  */
 #include "formats/qcow2/space/freed.h"
 
@@ -126,7 +126,7 @@ static int lower(struct qcow2 *q, const struct qcow2_freed *item, struct table_n
 	uint64_t refs;
 	int rc = qcow2_ref_get(q, item->first_idx, &refs, need);
 
-	if (rc || !refs) /* 0: not ours to go below; the check before writing knew better */
+	if (rc || !refs) /* a count of 0 can't fall: the audit before the first write found none */
 		return rc;
 	if (refs == 1 && item->reuse) {
 		rc = reserve_items(&q->freed.unused, 1);
@@ -138,7 +138,7 @@ static int lower(struct qcow2 *q, const struct qcow2_freed *item, struct table_n
 	return 0;
 }
 
-/* What is done is taken off the list, so that it may stop anywhere. */
+/* Takes off the list what is done, so that it may stop anywhere and go on later. */
 static int lower_all(struct qcow2 *q, struct qcow2_freed_list *list, struct table_need *need)
 {
 	while (list->n) {
@@ -172,7 +172,7 @@ static int by_first_idx(const void *a, const void *b)
 	return x->first_idx < y->first_idx ? -1 : x->first_idx > y->first_idx;
 }
 
-/* In order of place, neighbours joined. */
+/* Sorts the ranges and joins those that touch. */
 static void tidy(struct qcow2_freed_list *list)
 {
 	size_t n = list->n;
@@ -225,7 +225,7 @@ bool qcow2_take_freed(struct layer *layer)
 	return f->taken.n;
 }
 
-/* The list is this call's until reuse_freed(). */
+/* On any thread: no other call looks at the list before reuse_freed(). */
 void qcow2_discard_freed(struct layer *layer)
 {
 	const struct qcow2 *q = qcow2_of(layer);
@@ -247,7 +247,7 @@ void qcow2_reuse_freed(struct layer *layer)
 		uint64_t host_off = list->items[i].first_idx << q->cluster_bits;
 		uint64_t len = list->items[i].n << q->cluster_bits;
 
-		if (layer->zero_from != UINT64_MAX) /* should the hole not have been punched */
+		if (layer->zero_from != UINT64_MAX) /* the discard may have been refused */
 			layer->zero_from = MAX(layer->zero_from, host_off + len);
 		make_reusable(q, &list->items[i]);
 	}

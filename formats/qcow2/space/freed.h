@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* References dropped by the guest's writes, on their way to being counted so (freed.c). */
+/* References that the guest's writes have dropped, until they are counted so (freed.c). */
 #ifndef BLOCKPULL_FORMATS_QCOW2_SPACE_FREED_H
 #define BLOCKPULL_FORMATS_QCOW2_SPACE_FREED_H
 
@@ -21,7 +21,7 @@ void qcow2_freed_add(struct qcow2 *q, uint64_t first_idx, uint64_t n, bool reuse
 bool qcow2_take_reusable(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got);
 /* How many references to a host cluster were dropped and are still counted. */
 uint64_t qcow2_freed_pending(const struct qcow2 *q, uint64_t cluster_idx);
-/* One was dropped since the last commit began. */
+/* A reference to that cluster was dropped since the last commit began. */
 bool qcow2_freed_is_fresh(const struct qcow2 *q, uint64_t cluster_idx);
 /* A commit begins. 0 or -ENOMEM, changing nothing. */
 int qcow2_freed_stage(struct qcow2 *q);

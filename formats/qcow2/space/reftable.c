@@ -82,7 +82,7 @@ void qcow2_plan_growth(const struct qcow2 *q, struct qcow2_growth *g)
 static void install_reftable(struct qcow2 *q, uint8_t *table, const struct qcow2_growth *g)
 {
 	uint64_t table_off = (g->first_idx + g->n_blocks) << q->cluster_bits;
-	/* A table that never became durable has no reader: nothing to wait for. */
+	/* A table that was never staged is read by nothing on disk: its space is free at once. */
 	bool intermediate = q->reftable.is_moved;
 	uint64_t replaced_off = q->hdr.reftable_off;
 	uint32_t replaced_clusters = q->hdr.reftable_clusters;
@@ -113,7 +113,7 @@ int qcow2_reftable_grow(struct qcow2 *q)
 	uint8_t *table;
 	int rc = 0;
 
-	/* One switch at a time: the one on its way must be durable first. Callers come again. */
+	/* One switch at a time: the one that is staged must be durable first. Callers try again. */
 	if (q->reftable.old_is_staged)
 		return -EAGAIN;
 	qcow2_plan_growth(q, &g);
@@ -155,7 +155,7 @@ int qcow2_reftable_add(struct qcow2 *q, uint64_t block_idx, uint64_t host_off)
 	return 0;
 }
 
-/* If a block can't be read, the old table stays counted, which is a leak and no harm. */
+/* If a refcount block can't be read, the old table stays counted: a leak, and no harm. */
 int qcow2_free_replaced(struct qcow2 *q, struct table_need *need)
 {
 	uint64_t host_off, len;
@@ -173,7 +173,7 @@ int qcow2_free_replaced(struct qcow2 *q, struct table_need *need)
 	return 0;
 }
 
-/* The header names the longer one (write/resize.c). */
+/* Frees the old L1 table: the header leads to the longer one durably (write/resize.c). */
 static void free_old_l1(struct qcow2 *q)
 {
 	if (!q->grown.old_is_staged)

@@ -119,8 +119,9 @@ int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_
 	}
 }
 
-/* The space may have been written to meanwhile: it does not count as zeros any more. A piece in
- * between is uncounted, so no leak, and handed out first. */
+/* The space may have been written to meanwhile: it does not count as zeros any more. Where it is
+ * not at the end it becomes a gap, which is handed out first; nothing counts it, so it is no
+ * leak. */
 void qcow2_release(struct layer *layer, uint64_t host_off, uint64_t len)
 {
 	struct qcow2 *q = qcow2_of(layer);

@@ -14,7 +14,7 @@
 #include "formats/qcow2/tables/tables.h"
 #include "io/base.h"
 
-/* No L2 table: the hole goes on through the L1 slice's next empty entries. */
+/* Without an L2 table: the unallocated extent goes on through the L1 slice's next empty entries. */
 static int qcow2_map_empty_l1(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct extent *out,
 			      struct table_need *need)
 {
@@ -58,9 +58,9 @@ static uint64_t n_words_like(const uint8_t *p, uint64_t n, uint64_t raw, uint64_
 	return i;
 }
 
-/* Lengthens *out by the whole clusters whose entries, behind the one at `byte`, differ from it in
- * nothing but the place that follows: what was found of that one holds for them, as far as the data
- * goes. */
+/* Lengthens *out by the whole clusters whose entries behind the one at `byte` are the same word,
+ * or, with a host offset, each the word before plus one cluster: what was found of the first entry
+ * holds for them, up to the end of the data. Returns the byte of the last entry that is alike. */
 static uint32_t extend_alike(const struct qcow2 *q, const struct table *l2, uint32_t byte,
 			     uint64_t limit, struct extent *out)
 {
@@ -136,7 +136,8 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	rc = qcow2_entry_read(q, l2->bytes + byte, sub, &first);
 	if (rc)
 		return rc;
-	/* Then all that qcow2_extend_extent() adds lies where it must, too. */
+	/* In a data file the guest's byte N lies at N. If the first granule does, all that
+	 * qcow2_extend_extent() adds does, too. */
 	if (qcow2_is_external(q) && first.kind == EXTENT_DATA &&
 	    first.host_off != guest_off - in_granule)
 		return -EUCLEAN;

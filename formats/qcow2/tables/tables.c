@@ -114,7 +114,7 @@ static int qcow2_classify(const struct qcow2 *q, uint64_t raw, struct qcow2_entr
 		e->host_off = qcow2_comp_host_off(raw, q->cluster_bits);
 		return e->host_off < qcow2_data_end(q) && !qcow2_is_external(q) ? 0 : -EUCLEAN;
 	}
-	/* Bits of a meaning to come: what is read here may not be what is meant. */
+	/* Reserved bits may get a meaning: what this code reads is then not what was meant. */
 	if (raw & QCOW2_L2_RESERVED)
 		return -EUCLEAN;
 	e->host_off = raw & QCOW2_OFF_MASK;
@@ -163,10 +163,10 @@ uint64_t qcow2_len_in_slice(const struct qcow2 *q, uint64_t guest_off, uint64_t 
 	       guest_off;
 }
 
-/* Slices of a new table: those a reader of known-zero space would find empty anyway are left to be
- * loaded from there, but for the last one where it makes the file long enough; elsewhere all are
- * written. What lies behind the table in the file was written before, and the barrier that makes
- * the table durable does so for the file's length. */
+/* Where the space is known to read zeros, only the slice that is about to get an entry is made, and
+ * the last one if the file must become longer for it: the others are loaded from the disk, empty.
+ * Elsewhere all slices are made and written. The barrier that makes the table durable covers the
+ * file's length, too. */
 int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 {
 	uint64_t table_byte = l2_byte(q, guest_off);

@@ -69,9 +69,10 @@ static bool forget_refs(const struct qcow2 *q, uint8_t *block, uint64_t first)
 	return changed;
 }
 
-/* Clusters that a cut has counted and never let the file grow to, or that a smaller device has not,
- * are leaks as soon as it grows: nothing refers to them, so no order of these writes matters.
- * Durable before space is taken. */
+/* Sets refcounts behind the file's end to 0. A cut may leave such counts of clusters that the file
+ * never grew to; or the device has become smaller. They would be leaks as soon as the file grows.
+ * Nothing refers to those clusters, so no order of these writes matters; they are durable before
+ * space is taken. */
 static int forget_beyond(struct qcow2 *q, uint64_t from_idx)
 {
 	autofree uint8_t *block = malloc(q->layer.cluster_len);
@@ -112,11 +113,11 @@ static int qcow2_find_space(struct qcow2 *q)
 	return rc;
 }
 
-/* The autoclear bits that are true of an image being pulled. The mark that the data file alone is
- * the guest's disk never is where there is a backing file (QEMU makes no such image, and what it
- * writes to one does not make it so), and what a cluster without an entry has in the data file is
- * not the image's zeros. Making it true, by zeroing all that reads zeros, was rejected: it would
- * write over bytes whose meaning we do not know. */
+/* The autoclear bits that are true of an image being pulled. RAW_DATA, which says that the data
+ * file alone is the guest's disk, is not where there is a backing file (QEMU makes no such image,
+ * and its writes to one do not make it true): clusters without an entry may hold any bytes in the
+ * data file. Making it true, by zeroing all that reads zeros, was rejected: it would write over
+ * bytes whose meaning we do not know. */
 static uint64_t true_autoclear(const struct qcow2 *q)
 {
 	return QCOW2_AUTOCLEAR_BITMAPS | (q->layer.has_backing ? 0 : QCOW2_AUTOCLEAR_RAW_DATA);
@@ -165,7 +166,8 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		err_errno(err, rc, "%s: cannot prepare the image for writing", name);
 		goto fail;
 	}
-	/* A data file that is the disk by itself must hold the zeros, too. */
+	/* Where the data file alone is the disk, zeros must be written to it: an entry is not
+	 * enough. */
 	if (qcow2_is_external(q) && q->hdr.autoclear & QCOW2_AUTOCLEAR_RAW_DATA)
 		layer->has_zero_entries = false;
 	return 0;

@@ -58,7 +58,8 @@ static int qcow2_publish_prepare(struct layer *layer, const struct mapping *map,
 	return qcow2_ref_need(q, map->host_off, map->len, need);
 }
 
-/* Gives guest_off an (empty) L2 table if it has none. Harmless if publish() stops behind it. */
+/* Gives guest_off an empty L2 table if it has none. No reader can tell, so publish() may fail
+ * afterwards. */
 static int qcow2_link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 {
 	uint64_t l2_off;

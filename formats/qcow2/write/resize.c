@@ -32,7 +32,7 @@ static uint64_t l1_len_for(const struct qcow2 *q, uint64_t guest_len)
 
 static const char *why_not(const struct qcow2 *q)
 {
-	/* Their sizes are the disk's, and are in tables that are not kept here. */
+	/* Bitmaps are as long as the disk, and recorded in tables that nothing here changes. */
 	if (q->bitmaps.is_present && q->hdr.autoclear & QCOW2_AUTOCLEAR_BITMAPS)
 		return "it has bitmaps, which are of the disk's old size; remove them with "
 		       "qemu-img bitmap";
@@ -95,7 +95,8 @@ static void plan_room(const struct qcow2 *q, uint64_t table_clusters, struct roo
 	}
 }
 
-/* The refcount slices of what is taken that exist already. */
+/* Asks for the refcount slices, as far as their blocks exist, of the clusters that will be
+ * taken. */
 static int need_slices(struct qcow2 *q, const struct room *room, struct table_need *need)
 {
 	uint64_t idx = room->first_idx, end = idx + room->n_clusters;
@@ -131,7 +132,7 @@ static int add_blocks(struct qcow2 *q, const struct room *room)
 	return 0;
 }
 
-/* Refcounts for all of it. */
+/* Takes the clusters that were planned, and counts them. */
 static int take_grown_room(struct qcow2 *q, const struct room *room)
 {
 	int rc = add_blocks(q, room);

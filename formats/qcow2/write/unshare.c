@@ -39,7 +39,7 @@ static int copy_table(struct qcow2 *q, uint64_t from_off, struct unshare *state,
 
 		if (rc)
 			return rc;
-		/* The one used last stays when room is made. */
+		/* table_new() may evict tables, but never `from`: it was used last. */
 		to = table_new(q->layer.cache, q->layer.file, state->new_off + state->done_len,
 			       q->l2_slice_len, STAGE_TABLE);
 		if (!to)
@@ -50,8 +50,7 @@ static int copy_table(struct qcow2 *q, uint64_t from_off, struct unshare *state,
 	return 0;
 }
 
-/* A commit may write slices of it before it is reached, which is space that nothing refers to
- * yet. */
+/* A commit may write slices of the new table before any entry leads to it: that is harmless. */
 static int make_table(struct qcow2 *q, uint64_t old_off, uint64_t guest_off, struct unshare *state,
 		      struct table_need *need)
 {

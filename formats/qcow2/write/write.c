@@ -275,14 +275,16 @@ static void let_go_of_cluster(struct qcow2 *q, uint64_t raw)
 			qcow2_freed_add(q, off >> q->cluster_bits, 1, true);
 		return;
 	}
-	/* Runs in flight may hold uncounted space in the same host clusters: never used again. */
+	/* Runs in flight may have reserved other bytes of the same host clusters, which nothing
+	 * counts yet: so these clusters are never handed out again. */
 	off = qcow2_comp_host_off(raw, q->cluster_bits);
 	end = off + qcow2_comp_host_len(raw, q->cluster_bits) - 1;
 	qcow2_freed_add(q, off >> q->cluster_bits,
 			(end >> q->cluster_bits) - (off >> q->cluster_bits) + 1, false);
 }
 
-/* What subclusters [first, first + n) are from now on, beside what the others were. */
+/* The bitmap in which subclusters [first, first + n) are zeros or data, and the others as
+ * before. */
 static uint64_t new_bitmap(uint64_t old, uint64_t first, uint64_t n, bool is_zero)
 {
 	uint64_t mask = ((UINT64_C(1) << n) - 1) << first, zero_mask = mask << QCOW2_SUBCLUSTERS;
