@@ -110,6 +110,9 @@ struct layer_backing {
 	bool told_raw;
 };
 
+/* A format's open function (qed_open() is one) sets ops, and what the header says: guest_len,
+ * cluster_len, granule_len, flags, backing, refused. All else it leaves 0: format_open() sets what
+ * is the same for all formats, and begin_writing what only an overlay needs. */
 struct layer {
 	const struct layer_ops *ops;
 	struct file *file;
