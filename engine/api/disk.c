@@ -368,7 +368,7 @@ const char *bpull_disk_note(const struct bpull_disk *disk)
 
 	if (!disk)
 		return NULL;
-	/* Of a job on a backing file, while it runs. */
+	/* While a job writes to a backing file the note is about that file. */
 	mended = disk_overlay(disk->nodes.working ? disk->nodes.working : disk);
 	return mended->note[0] ? mended->note : NULL;
 }

@@ -19,9 +19,11 @@ bool commit_is_overdue(const struct bpull_disk *disk);
 /* A commit of this disk is in flight, or would write some of those tables: so waiting for it makes
  * room. */
 bool commit_makes_room(const struct bpull_disk *disk);
-/* Entries for so many bytes of data were published. */
+/* Entries for len bytes of data were published, or, with len 0, only other tables changed: a commit
+ * is due sooner or later. */
 void commit_note_published(struct bpull_disk *disk, uint64_t len);
-/* All that was changed in memory, written or submitted is durable. */
+/* Nothing of the disk is left to be made durable: no changed table, no write without a barrier, and
+ * no commit in flight. */
 bool commit_is_clean(const struct bpull_disk *disk);
 
 #endif

@@ -50,7 +50,8 @@ int down_next(struct bpull_disk *disk, uint64_t guest_off, uint64_t end, enum pl
 
 /* ---- MAP ---- */
 
-/* What the upper layers hold from guest_off on, without a gap and as far as the buffer goes. */
+/* Plans to copy what the upper layers hold from guest_off on, up to the first byte that they don't
+ * hold, and as far as the buffer goes. */
 static int plan_held(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, struct plan *plan,
 		     struct table_need *need)
 {

@@ -71,7 +71,7 @@ struct convoy {
 	struct convoy *next;
 };
 
-/* Of an engine. Zero-initialised there are none, and the lengths are to be set. */
+/* An engine's convoys. Zero-initialised there are none; the caller sets max_len and member_len. */
 struct convoys {
 	struct convoy *first;
 	struct kept_set kept;

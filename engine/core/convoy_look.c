@@ -17,12 +17,12 @@
 #include "engine/core/kept.h"
 #include "io/base.h"
 
-/* A convoy waits for its last member to come on by a MiB as long as the others need for
- * CONVOY_PATIENCE_RUNS, and at least so long. */
+/* A convoy waits for its last member to advance by a MiB for the time that the others need for
+ * CONVOY_PATIENCE_RUNS runs, but at least for PATIENCE_NS. */
 #define PATIENCE_NS UINT64_C(500000000)
 
-/* At least so long for members that took no longer than that for a run so far: their device stalls,
- * and to read all once more costs more than a short wait. */
+/* If no run of the last members has taken longer than that so far, it waits at least for STALL_NS:
+ * their device stalls, and reading all once more would cost more than a short wait. */
 #define STALL_NS UINT64_C(3000000000)
 
 /* No member is waited for any longer, even if its source or its disk hangs. */
@@ -142,9 +142,10 @@ static void part_from_those_ahead(struct convoys *convoys, struct convoy *convoy
 	}
 }
 
-/* One member goes alone from now on, several as a convoy of their own; without memory for that they
- * stay. A convoy without its last members is one still, as at least one was held. Those that only
- * want a buffer stay, too, unless all hang. */
+/* Parts the last members from the others: they are a convoy of their own from now on, or one goes
+ * alone. Without memory they stay. The rest is never empty, since a member that is not among the
+ * last was held. A last member that only wants a buffer stays, too, unless the convoy hangs
+ * (is_hung). */
 static void part_from_last(struct convoy *convoy, bool is_hung)
 {
 	struct convoy *slow = new_parted(convoy);

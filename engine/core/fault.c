@@ -175,7 +175,8 @@ static bool wants_stop(const struct bpull_disk *disk, const struct op *op)
 	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING ||
 	    disk->link.changed)
 		return false;
-	/* Its guest is held: it must not wait for the program. */
+	/* The guest is held for the end of the commit, and must not wait until the program resumes
+	 * the job. */
 	if (disk->job.step == JOB_DETACHING &&
 	    disk->job.counters.type == BPULL_JOB_TYPE_ACTIVE_COMMIT)
 		return false;

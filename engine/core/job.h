@@ -133,7 +133,7 @@ struct job {
 	bool has_retried; /* while unwinding: a commit that found no space was tried once more */
 };
 
-/* It is neither stopped nor paused, and is not to end. */
+/* The job is neither paused nor stopped, has not failed and was not aborted. */
 static inline bool job_goes_on(const struct job *job)
 {
 	return !job->fault.error && !job->aborted && !job->paused;

@@ -90,8 +90,8 @@ static void load_fail(struct op *op)
 
 static const struct op_kind load_kind = { "load", load_step, load_fail };
 
-/* Begins to load the table, and of those behind it as many as the need names, at most `max` in all.
- * NULL: out of memory. */
+/* Begins to load the table that is needed, and those that follow it as far as need->more_len goes,
+ * at most `max` in all. NULL: out of memory. */
 static struct load *load_begin(const struct bpull_disk *disk, const struct table_need *need,
 			       unsigned max)
 {

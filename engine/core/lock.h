@@ -59,7 +59,7 @@ static inline void engine_leave_scope(struct bpull_engine **engine)
 	__attribute__((cleanup(engine_leave_scope), unused)) struct bpull_engine *inside = \
 		engine_enter(engine)
 
-/* The same with a disk's, NULL allowed. */
+/* The same for a disk's engine; the disk may be NULL. */
 #define DISK_SCOPE(disk) ENGINE_SCOPE((disk) ? (disk)->engine : NULL)
 
 /* Called inside. From engine_yields_begin() to engine_yields_end(), this thread gives the lock away

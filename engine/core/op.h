@@ -61,7 +61,7 @@ void op_init(struct op *op, const struct op_kind *kind, struct bpull_engine *eng
 	     struct bpull_disk *disk);
 /* Puts it on the ready list (once). */
 void op_ready(struct op *op);
-/* The same, for range_lock_release() and range_lock_shrink(): the owner of a lock is an
+/* op_ready() as range_lock_release() and range_lock_shrink() take it: the owner of a lock is an
  * operation. */
 void op_granted(void *owner);
 /* Records a failure found outside a request. The first one stands; 0 is none. */

@@ -166,7 +166,7 @@ static uint64_t unit_end(const struct guest *g, uint64_t end, uint32_t unit_len)
 	return round_down(end, unit_len);
 }
 
-/* What is there reads zeros already, and will whatever becomes of the backing file. */
+/* The extent reads as zeros already, and not because of what a backing file holds. */
 static bool is_zero_already(const struct guest *g, const struct write_extent *e)
 {
 	return e->kind == WRITE_NEW &&

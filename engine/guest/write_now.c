@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A write that need not wait, as read_now.c has reads. Most guest writes go over bytes that one
- * extent of one file has, and into the page cache. Where the file system can't begin a
- * write and tell of its end later, a backend would hand each to another thread: that costs as much
- * as half the write. A write that meets another request, a missing table or new space becomes
- * a request and starts from its beginning.
+ * A write that need not wait, as read_now.c has reads. Most guest writes overwrite bytes of one
+ * extent of one file, and go into the page cache. Where the file system can't begin a write and
+ * tell of its end later, a backend would hand each to another thread, which costs half as much as
+ * the write itself. A write that meets another request, a missing table or new space becomes a
+ * request and starts from its beginning.
  *
  * In memory no write waits. On ext4 one may, for the journal or while too much is in the page
  * cache, and everything else of the engine with it. So a write is done here only while none has
@@ -58,7 +58,7 @@ static bool takes_no_waiting(const struct bpull_disk *disk, uint64_t now_ns)
 	return disk_overlay(disk)->data->now.always || calm_may_write(&disk->guests.calm, now_ns);
 }
 
-/* All of it has space already, and no other request is at work there. */
+/* One extent holds all of the range, and no other operation is at work there. */
 static bool find_written(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 			 struct write_extent *e)
 {

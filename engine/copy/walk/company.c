@@ -40,7 +40,8 @@ void company_join(struct bpull_disk *disk)
 	struct walk_company *company = &disk->walk->company;
 	struct convoy_place place;
 
-	/* What the program wants first is copied in an order of its own. */
+	/* The walk joins when it has copied what the program wants first, which has an order of its
+	 * own. */
 	company->waits = walk_has_first(disk->walk);
 	if (company->waits)
 		return;

@@ -17,7 +17,7 @@
 /* Percent of the time. */
 #define DEFAULT_GUEST_SHARE 25
 
-/* So many proofs in a row that find no less owed mean damage. */
+/* If so many proofs in a row find no less owed than the one before, the image is damaged. */
 #define MAX_STUCK 2
 
 int copy_walk_open(struct bpull_disk *disk)

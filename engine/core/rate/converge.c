@@ -3,8 +3,8 @@
 
 #include "io/base.h"
 
-/* What the guest waits for at the end: at most so many bytes, and with a limit those that the job
- * may copy in a quarter of a second. */
+/* How many bytes may be left to copy while the guest is held at the end: HOLD_LEN, and with a limit
+ * no more than the job may copy in one HOLD_SHARE of a second, but LEAST_HOLD_LEN at least. */
 #define HOLD_LEN       (4 * MiB)
 #define LEAST_HOLD_LEN (64 * KiB)
 #define HOLD_SHARE     4
