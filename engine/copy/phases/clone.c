@@ -106,7 +106,7 @@ enum step copy_run_map_clone(struct copy_run *p, enum plan_action action, uint64
 	p->phase = COPY_RUN_CLONE;
 	p->len = e.len;
 	p->clone.depth = e.depth;
-	p->clone.off = e.host_off;
+	p->clone.host_off = e.host_off;
 	copy_run_mapped(p);
 	return STEP_NEXT;
 }
@@ -142,7 +142,7 @@ enum step copy_run_clone(struct copy_run *p)
 		io_req_work(&c->req, clone_work);
 		c->from = from;
 		c->to = p->overlay->data;
-		c->from_off = p->clone.off + (p->space.maps[i].guest_off - p->guest_off);
+		c->from_off = p->clone.host_off + (p->space.maps[i].guest_off - p->guest_off);
 		c->to_off = p->space.maps[i].host_off;
 		c->len = p->space.maps[i].len;
 		op_submit(&p->op, &c->req);

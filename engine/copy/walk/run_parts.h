@@ -91,11 +91,10 @@ struct run_digest {
 	XXH128_hash_t *of_clusters;
 };
 
-/* A run that clones: the layer whose blocks it shares, the byte of its file where they begin, and
- * the requests. */
+/* A run that clones. */
 struct run_clone {
-	unsigned depth;
-	uint64_t off;
+	unsigned depth;    /* the layer whose blocks it shares */
+	uint64_t host_off; /* where they begin in that layer's file */
 	struct clone *reqs;
 };
 
