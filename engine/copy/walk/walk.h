@@ -130,11 +130,11 @@ struct copy_walk {
 	uint64_t rest_ns;         /* window.c: while a guest is at work, no new run before then */
 	uint64_t beside_len;      /* window.c: bytes of a run then, at most; 0: not known yet */
 	struct throttle throttle; /* charge.c */
-	struct request_rate requests;    /* requests.c */
-	struct layer_bits clone_refused; /* ../phases/clone.c: a clone was tried, and refused */
-	struct cold_layers cold;         /* ../phases/cold.c */
-	struct writeback_range written;  /* writeback.c */
-	struct left_out left_out;        /* left_out.c */
+	struct request_rate requests;     /* requests.c */
+	struct layer_bits clone_refused;  /* ../phases/clone.c: a clone was tried, and refused */
+	struct cold_layers cold;          /* ../phases/cold.c */
+	struct writeback_range writeback; /* writeback.c */
+	struct left_out left_out;         /* left_out.c */
 	uint64_t abandoned_end; /* ../phases/give_up.c, job/chain/ends.c: host byte up to which
 				 * failed runs may have written */
 };

@@ -48,7 +48,7 @@ static const struct op_kind writeback_kind = { "write-back", writeback_step, wri
 void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len)
 {
 	struct file *file = disk_overlay(disk)->data;
-	struct writeback_range *range = &disk->walk->written;
+	struct writeback_range *range = &disk->walk->writeback;
 	struct writeback *w;
 
 	if (!file->past_cache.no_writes || file->io_align > 1)
