@@ -13,7 +13,6 @@
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/job.h"
-#include "engine/core/loop.h"
 #include "io/base.h"
 #include "io/buf.h"
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What every room may ask of an open disk, or must tell it: whether guests are idle, that something
- * was written (I1), how much of a cluster a data file takes, and which files the backend knows.
+ * What every room may ask of an open disk, or must tell it: whether guests are at work, that
+ * something was written (I1), how much of a cluster a data file takes, and which files the backend
+ * knows.
  */
 #include "engine/core/disk.h"
 
+#include "engine/core/clock.h"
 #include "engine/core/flatten.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
@@ -12,6 +14,13 @@
 #include "io/file.h"
 #include "io/file/new_file.h"
 #include "io/io.h"
+
+/* For so long after its last request a guest counts as active: between two requests it is not
+ * idle. */
+#define GUEST_HOLD_NS UINT64_C(10000000)
+
+/* A guest that has wanted bytes of a source may want more. */
+#define SOURCE_HOLD_NS UINT64_C(1000000000)
 
 void disk_note_file_opened(void *opaque, struct file *file)
 {
@@ -38,6 +47,18 @@ bool flatten_is_over(const struct bpull_disk *disk)
 bool guest_is_idle(const struct bpull_disk *disk)
 {
 	return !disk->guests.first && !disk->guests.runs_on_read.n;
+}
+
+bool engine_guest_is_active(const struct bpull_engine *engine)
+{
+	return engine->guests.n || engine->guests.n_over != engine->guests.n_seen ||
+	       (engine->guests.last_ns && engine_now_ns() - engine->guests.last_ns < GUEST_HOLD_NS);
+}
+
+bool engine_guest_needs_sources(const struct bpull_engine *engine)
+{
+	return engine->guests.source_ns &&
+	       engine_now_ns() - engine->guests.source_ns < SOURCE_HOLD_NS;
 }
 
 void disk_wrote(struct bpull_disk *disk, enum disk_part part)

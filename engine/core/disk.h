@@ -365,8 +365,13 @@ void disk_began_writing(struct bpull_disk *disk);
 /* How many of the len bytes at host_off are to be written. A data file need not be longer than the
  * guest's disk (a device can't be), but where it is, the rest of the last cluster is cleared. */
 uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len);
-/* Neither a request nor a copy that follows one is in flight. */
+/* Neither a guest request of the disk nor a copy that follows one is in flight. */
 bool guest_is_idle(const struct bpull_disk *disk);
+
+/* A guest request is in flight, or one ended within the last 10 ms. */
+bool engine_guest_is_active(const struct bpull_engine *engine);
+/* A guest request has wanted bytes of a source within the last second. */
+bool engine_guest_needs_sources(const struct bpull_engine *engine);
 
 /* The image's name, for a message. */
 const char *disk_show(const struct bpull_disk *disk, struct shown *shown);

@@ -15,30 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "io/base.h"
 #include "io/io.h"
-
-/* A guest counts as active so long after its last request: the time between its requests is no idle
- * time. */
-#define GUEST_HOLD_NS UINT64_C(10000000)
-
-/* A guest that has wanted bytes of a source may want more. */
-#define SOURCE_HOLD_NS UINT64_C(1000000000)
-
-bool engine_guest_is_active(const struct bpull_engine *engine)
-{
-	return engine->guests.n || engine->guests.n_over != engine->guests.n_seen ||
-	       (engine->guests.last_ns && engine_now_ns() - engine->guests.last_ns < GUEST_HOLD_NS);
-}
-
-bool engine_guest_needs_sources(const struct bpull_engine *engine)
-{
-	return engine->guests.source_ns &&
-	       engine_now_ns() - engine->guests.source_ns < SOURCE_HOLD_NS;
-}
 
 void engine_wake(struct bpull_engine *engine)
 {

@@ -35,10 +35,6 @@ void loop_arm_backend(struct bpull_engine *engine);
 /* Sleeps until a descriptor of the engine is readable, or timeout_ms have passed; not at all if a
  * round is due at once. */
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
-/* A guest request is in flight, or one ended within the last 10 ms. */
-bool engine_guest_is_active(const struct bpull_engine *engine);
-/* A guest request has wanted bytes of a source within the last second. */
-bool engine_guest_needs_sources(const struct bpull_engine *engine);
 
 /* The engine's epoll, timer and wake descriptors. 0 or -errno. */
 int loop_open_descriptors(struct bpull_engine *engine);

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 
 #include "engine/core/disk.h"
-#include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "io/base.h"
 #include "io/io.h"

@@ -13,7 +13,6 @@
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
-#include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "engine/core/ranges/range_set.h"
 #include "engine/core/rate/beside.h"

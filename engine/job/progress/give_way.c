@@ -8,7 +8,6 @@
 
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
-#include "engine/core/loop.h"
 #include "engine/core/rate/converge.h"
 #include "engine/core/rate/latency.h"
 #include "engine/core/rate/pace_guest.h"

@@ -12,7 +12,6 @@
 #include "engine/copy/walk/requests.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
-#include "engine/core/loop.h"
 #include "engine/core/rate/limiter.h"
 #include "engine/core/rate/pace.h"
 #include "engine/job/progress/give_way.h"
