@@ -8,7 +8,7 @@
 #include "engine/core/convoy_kept.h"
 #include "engine/core/kept.h"
 #include "io/base.h"
-#include "tests/unit/engine/convoy_rig.h"
+#include "tests/unit/engine/convoys/convoy_rig.h"
 
 /* ---- slow members ---- */
 

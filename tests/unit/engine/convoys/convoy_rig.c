@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See convoy_rig.h. */
-#include "tests/unit/engine/convoy_rig.h"
+#include "tests/unit/engine/convoys/convoy_rig.h"
 
 #include <criterion/criterion.h>
 

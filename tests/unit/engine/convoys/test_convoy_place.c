@@ -5,7 +5,7 @@
 
 #include "engine/core/convoy_place.h"
 #include "io/base.h"
-#include "tests/unit/engine/convoy_rig.h"
+#include "tests/unit/engine/convoys/convoy_rig.h"
 
 Test(convoy_place, the_windows_of_all_convoys_share_half_of_what_is_kept)
 {

@@ -6,7 +6,7 @@
 #include "engine/core/convoy_kept.h"
 #include "engine/core/kept.h"
 #include "io/base.h"
-#include "tests/unit/engine/convoy_rig.h"
+#include "tests/unit/engine/convoys/convoy_rig.h"
 
 /* Others have all buffers: it is not slow, and would only read again what they have read. */
 Test(convoy_rules, one_that_only_wants_a_buffer_is_not_parted)

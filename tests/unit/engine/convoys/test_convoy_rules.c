@@ -10,7 +10,7 @@
 #include "engine/core/convoy_kept.h"
 #include "engine/core/kept.h"
 #include "io/base.h"
-#include "tests/unit/engine/convoy_rig.h"
+#include "tests/unit/engine/convoys/convoy_rig.h"
 
 Test(convoy_rules, holds_a_member_a_window_ahead_and_never_the_last)
 {
