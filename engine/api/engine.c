@@ -234,7 +234,7 @@ static int process(struct bpull_engine *engine, struct bpull_event *events, int 
 	int n;
 
 	if (!engine->thread.is_on)
-		engine_run_rounds(engine);
+		engine_run_for_events(engine);
 	n = events_take(engine, events, max);
 	n += guest_take_events(engine, events + n, max - n);
 	if (!engine->events.first && !engine->guests.done.first)

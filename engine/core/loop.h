@@ -23,6 +23,9 @@ struct engine_loop {
 	bool has_news; /* an event or a result was given to the program since engine_run() began */
 	bool lazy;     /* completions may wait for the timer: see may_be_late() in job/round.c */
 	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
+	/* The last round left nothing for the next one: no job, no request, no time to wait for. */
+	bool is_settled;
+	unsigned n_without_round; /* calls for events since then that needed none */
 };
 
 /* Makes the owner run soon. Any thread. */

@@ -110,7 +110,7 @@ void guest_end_now(struct bpull_disk *disk, void *user_data)
 	g->status.n = 0;
 	g->list.next = NULL;
 	guest_queue_event(disk->engine, g);
-	if (!disk->engine->thread.is_on)
+	if (disk->engine->loop.fd_asked)
 		engine_rerun(disk->engine);
 }
 

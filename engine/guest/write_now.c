@@ -97,6 +97,7 @@ bool guest_write_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov
 		return false;
 	done = file_write_now(disk_overlay(disk)->data, iov, n_iov, len, e.host_off);
 	disk_wrote(disk, DISK_DATA);
+	disk->engine->loop.is_settled = false; /* its round looks whether a commit is due */
 	ended_ns = engine_now_ns();
 	calm_note(&disk->guests.calm, began_ns, ended_ns);
 	if (done)

@@ -33,6 +33,9 @@
 #define MAX_ROUNDS  64
 #define MAX_CALL_NS UINT64_C(5000000)
 
+/* So many calls in a row may hand out events without a round. */
+#define MAX_WITHOUT_ROUND 64
+
 /* A completion waits no longer than this for later ones. */
 #define MAX_LATE_NS UINT64_C(150000000)
 
@@ -107,6 +110,19 @@ static bool may_be_late(const struct bpull_engine *engine, uint64_t now_ns)
 	return any;
 }
 
+/* No job, no request and no time to wait for is left to the next round. */
+static bool leaves_nothing(const struct bpull_engine *engine)
+{
+	const struct engine_loop *loop = &engine->loop;
+
+	if (loop->again || loop->timer_ns || engine->guests.n || engine->io->n_in_flight)
+		return false;
+	for (const struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
+		if (disk_has_job(disk) || disk->nodes.is_over)
+			return false;
+	return true;
+}
+
 static void take_speed(struct bpull_engine *engine)
 {
 	if (!atomic_load(&engine->speed.is_new))
@@ -170,6 +186,8 @@ static void run_rounds(struct bpull_engine *engine)
 	arm_timer(engine, now_ns);
 	engine->loop.lazy = !goes_on && may_be_late(engine, now_ns);
 	engine->loop.again |= goes_on;
+	engine->loop.is_settled = leaves_nothing(engine);
+	engine->loop.n_without_round = 0;
 	engine->loop.running = false;
 }
 
@@ -188,6 +206,24 @@ void engine_run_rounds(struct bpull_engine *engine)
 	before = blocking_set(&judge.blocking);
 	run_rounds(engine);
 	blocking_set(before);
+}
+
+/* All that a call for events has to do is to hand them out. */
+static bool needs_no_round(const struct bpull_engine *engine)
+{
+	const struct engine_loop *loop = &engine->loop;
+
+	return loop->is_settled && engine->guests.done.first && !engine->guests.n &&
+	       !engine->io->n_in_flight && !loop->again && !atomic_load(&loop->woken) &&
+	       loop->n_without_round < MAX_WITHOUT_ROUND;
+}
+
+void engine_run_for_events(struct bpull_engine *engine)
+{
+	if (needs_no_round(engine))
+		engine->loop.n_without_round++;
+	else
+		engine_run_rounds(engine);
 }
 
 void engine_run(struct bpull_engine *engine)

@@ -21,4 +21,8 @@ bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns);
 /* Rounds until there is nothing more to do at once. */
 void engine_run_rounds(struct bpull_engine *engine);
 
+/* The same before events are handed out. Reads that ended where they were submitted need no round,
+ * which takes nearly half the processor time of such a read. */
+void engine_run_for_events(struct bpull_engine *engine);
+
 #endif
