@@ -22,6 +22,7 @@
  */
 #include "engine/guest/guest.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -169,32 +170,56 @@ static enum step begin(struct guest *g)
 	abort();
 }
 
+static enum step end_given_up_guest(struct guest *g)
+{
+	end_failed_guest(g);
+	return STEP_WAIT;
+}
+
+static enum step end_guest(struct guest *g)
+{
+	if (g->kind == GUEST_DISCARD && disk_is_raw(g->op.disk))
+		disk_wrote(g->op.disk, DISK_DATA); /* the hole is there, not durable */
+	guest_over(g);
+	return STEP_WAIT;
+}
+
+/* The lock on the request's clusters that a phase begins with. */
+enum phase_lock {
+	LOCK_NONE,   /* or one that says nothing about the phase */
+	LOCK_SHARED, /* at least: other writes in place may have it, too */
+	LOCK_ALONE,  /* no other request or run looks at entries or changes them */
+};
+
+static const struct phase {
+	enum step (*run)(struct guest *g);
+	enum phase_lock lock;
+} phases[] = {
+	[GUEST_BEGIN] = { begin },
+	[GUEST_PREPARE] = { guest_prepare },
+	[GUEST_LOCK] = { guest_take_lock },
+	[GUEST_MAP] = { guest_map, LOCK_SHARED },
+	[GUEST_UNSHARE] = { guest_unshare, LOCK_ALONE },
+	[GUEST_PLACE] = { guest_place, LOCK_ALONE },
+	[GUEST_FILL] = { guest_fill, LOCK_ALONE },
+	[GUEST_STORE] = { guest_store, LOCK_ALONE },
+	[GUEST_PUBLISH] = { guest_publish, LOCK_ALONE },
+	[GUEST_CHAIN_READ] = { guest_chain_read },
+	[GUEST_DESCRIBE] = { describe },
+	[GUEST_SYNC] = { guest_sync },
+	[GUEST_GROW] = { guest_grow },
+	[GUEST_GIVEN_UP] = { end_given_up_guest },
+	[GUEST_OVER] = { end_guest },
+};
+
 static enum step guest_step(struct op *op)
 {
 	struct guest *g = guest_of(op);
+	const struct phase *phase = &phases[g->phase];
 
-	switch (g->phase) {
-	case GUEST_BEGIN: return begin(g);
-	case GUEST_PREPARE: return guest_prepare(g);
-	case GUEST_LOCK: return guest_take_lock(g);
-	case GUEST_MAP: return guest_map(g);
-	case GUEST_UNSHARE: return guest_unshare(g);
-	case GUEST_PLACE: return guest_place(g);
-	case GUEST_FILL: return guest_fill(g);
-	case GUEST_STORE: return guest_store(g);
-	case GUEST_PUBLISH: return guest_publish(g);
-	case GUEST_CHAIN_READ: return guest_chain_read(g);
-	case GUEST_DESCRIBE: return describe(g);
-	case GUEST_SYNC: return guest_sync(g);
-	case GUEST_GROW: return guest_grow(g);
-	case GUEST_GIVEN_UP: end_failed_guest(g); return STEP_WAIT;
-	case GUEST_OVER:
-		if (g->kind == GUEST_DISCARD && disk_is_raw(g->op.disk))
-			disk_wrote(g->op.disk, DISK_DATA); /* the hole is there, not durable */
-		guest_over(g);
-		return STEP_WAIT;
-	}
-	abort();
+	assert(phase->lock == LOCK_NONE || g->lock.held);
+	assert(phase->lock != LOCK_ALONE || !g->lock.is_shared);
+	return phase->run(g);
 }
 
 const struct op_kind guest_op_kind = { "guest", guest_step, guest_fail };
