@@ -5,6 +5,10 @@
  * The old image is emptied after that, since nothing in memory leads into it any more. Before, one
  * that failed half way would have to be the disk still. The guest waits for its first table alone:
  * what it held is given back beside the guest, as a file system may take seconds for that.
+ *
+ * An image that is not emptied does not show what the guest writes next. A program that closes the
+ * disk before it has heard that the job is over would open that image again. So the guest waits
+ * until the job is over.
  */
 #include <errno.h>
 #include <string.h>
@@ -118,9 +122,13 @@ bool down_pivot(struct bpull_disk *disk)
 	}
 	if (job->down.old_files && !(job->flags & BPULL_JOB_KEEP) && !aside_do(disk, &empty_kind))
 		return false;
-	down_let_guest_go(disk);
+	if (job->down.is_emptied)
+		down_let_guest_go(disk);
 	if (job->down.old_files && job->down.is_emptied && !aside_do(disk, &give_back_kind))
 		return false;
 	file_list_append(&disk->dropped.files, STEAL(job->down.old_files));
-	return job_close_dropped(disk);
+	if (!job_close_dropped(disk))
+		return false;
+	down_let_guest_go(disk);
+	return true;
 }

@@ -76,9 +76,11 @@ static void tear_down(void)
 TIME_LIMIT(60);
 TestSuite(pivot, .init = set_up, .fini = tear_down, .timeout = TIME_LIMIT_CLOCK(60));
 
-static void start_commit(void)
+static void start_commit(uint32_t flags)
 {
-	struct bpull_job_options o = { .size = sizeof(o), .type = BPULL_JOB_TYPE_COMMIT };
+	struct bpull_job_options o = { .size = sizeof(o),
+				       .type = BPULL_JOB_TYPE_COMMIT,
+				       .flags = flags };
 
 	cr_assert_eq(bpull_job_start(disk, &o, &error), 0, "%s", error.message);
 }
@@ -95,7 +97,7 @@ static uint64_t upper_space(void)
 Test(pivot, a_guest_does_not_wait_until_space_is_given_back)
 {
 	gate_shut(GATE_TRUNCATE, "upper", 1);
-	start_commit();
+	start_commit(0);
 	gate_wait();
 	check_all(2);
 	write_all(3);
@@ -108,4 +110,24 @@ Test(pivot, a_guest_does_not_wait_until_space_is_given_back)
 	bpull_disk_close(disk);
 	open_upper();
 	check_all(3);
+}
+
+/* A program that closes the disk now takes the job for aborted, and opens the old image again. */
+Test(pivot, nothing_is_written_below_a_kept_image_before_the_job_is_over)
+{
+	struct iovec iov = { (uint8_t[512]){ 3 }, 512 };
+	struct bpull_event event;
+	bool is_early;
+
+	gate_shut(GATE_CLOSE, "upper", 1);
+	start_commit(BPULL_JOB_KEEP);
+	gate_wait();
+	bpull_write(disk, &iov, 1, 0, 0, &iov);
+	is_early = bpull_engine_wait(engine, &event, 1, 100);
+	gate_open();
+	cr_assert_not(is_early, "an event of type %d came before the end", (int)event.type);
+	cr_assert_eq(bpull_engine_wait(engine, &event, 1, -1), 1);
+	cr_assert(event.type == BPULL_EVENT_JOB && event.status == BPULL_JOB_COMPLETED);
+	cr_assert_eq(bpull_engine_wait(engine, &event, 1, -1), 1);
+	cr_assert(event.type == BPULL_EVENT_IO && !event.error);
 }
