@@ -83,38 +83,13 @@ static void sim_io_kick(struct io *io)
 		wake_signal(sim->wake_fd);
 }
 
-/* A page takes such a write at once, or not at all, as a sector does when the power goes. */
-static bool sim_io_is_one_sector(const struct io_req *req)
-{
-	return req->kind == IO_WRITE && req->off / 512 == (req->off + req->len - 1) / 512;
-}
-
-/* How much of the rest this attempt moves. */
-static uint64_t sim_io_chunk(struct sim *sim, struct sim_flight *flight)
-{
-	const struct io_req *req = flight->req;
-	uint64_t left = req->len - req->done_len;
-	/* Not by where the allocator has put the memory: the same seed moves the same pieces. */
-	uint64_t align = MAX(req->file->io_align, 1u);
-	uint64_t grid = is_aligned(req->off | req->len, align) ? align : 1;
-	uint64_t max_len = flight->max_len;
-
-	flight->max_len = 0;
-	if (max_len && left > max_len)
-		return MAX(round_down(max_len, grid), grid);
-	if (left <= grid || !sim_chance(sim, sim->knobs.short_permille))
-		return left;
-	max_len = MAX(round_down(1 + sim_below(sim, left - 1), grid), grid);
-	return sim_io_is_one_sector(req) ? left : max_len;
-}
-
 static int64_t sim_io_read(struct sim *sim, struct sim_flight *flight)
 {
 	struct io_req *req = flight->req;
 	const struct sim_store *live = &sim_req_data(req)->live;
 	uint64_t off = req->off + req->done_len;
 	uint64_t here = off < live->len ? live->len - off : 0;
-	uint64_t left = MIN(sim_io_chunk(sim, flight), here);
+	uint64_t left = MIN(sim_next_len(sim, flight), here);
 	unsigned n;
 	const struct iovec *iov = io_req_rest(req, &n);
 	int64_t got = 0;
@@ -144,7 +119,7 @@ static int64_t sim_io_write(struct sim *sim, struct sim_flight *flight)
 	struct io_req *req = flight->req;
 	struct sim_file *data = sim_req_data(req);
 	uint64_t off = req->off + req->done_len;
-	uint64_t part = sim_io_chunk(sim, flight);
+	uint64_t part = sim_next_len(sim, flight);
 
 	if (data->limit && off + part > data->limit)
 		part = off < data->limit ? data->limit - off : 0;
@@ -222,7 +197,7 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 		uint64_t off = flight->write->off, limit = data->limit ? data->limit : UINT64_MAX;
 		if (off + flight->write->len > limit)
 			flight->write->len = off < limit ? limit - off : 0;
-		if ((result == -ENOSPC || result == -EDQUOT) && sim_io_is_one_sector(flight->req))
+		if ((result == -ENOSPC || result == -EDQUOT) && sim_is_one_sector(flight->req))
 			flight->write->len = 0;
 		sim_tear(&data->live, flight->write, &sim->rng);
 	} else {

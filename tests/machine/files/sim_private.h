@@ -176,6 +176,12 @@ enum sim_op sim_req_op(const struct io_req *req);
 uint64_t sim_due(struct sim *sim, const struct io_req *req);
 uint64_t sim_due_soon(struct sim *sim, const struct io_req *req);
 
+/* sim_short.c */
+/* A page takes such a write at once, or not at all, as a sector does when the power goes. */
+bool sim_is_one_sector(const struct io_req *req);
+/* How much of the rest the next attempt moves, bytes. */
+uint64_t sim_next_len(struct sim *sim, struct sim_flight *flight);
+
 /* sim_io.c */
 void sim_io_init(struct sim *sim);
 
