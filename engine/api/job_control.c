@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What any thread may ask of a running job. It only writes a request into the control block and
- * wakes the owner thread, which obeys in job_run(). Letting other threads change the job was
- * rejected: everything that it touches would need locks.
+ * wakes the owner thread, which obeys in its next round (job_obey()). Letting other threads change
+ * the job was rejected: everything that it touches would need locks.
  */
 #include <errno.h>
 #include <pthread.h>

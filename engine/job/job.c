@@ -12,7 +12,6 @@
  * each step is in steps.c; what a job holds and may trust in each of them is
  * listed in docs/architecture.md, "The states of a job".
  */
-#include "engine/guest/write.h"
 #include "engine/job/job.h"
 
 #include <pthread.h>
@@ -33,6 +32,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/fault.h"
+#include "engine/guest/write.h"
 #include "engine/job/chain/down.h"
 #include "engine/job/progress/info.h"
 #include "engine/job/progress/pace.h"
@@ -41,7 +41,7 @@
 #include "formats/core/layer.h"
 #include "io/base.h"
 
-static void obey(struct bpull_disk *disk, uint64_t now_ns)
+void job_obey(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct control *c = &disk->control;
 	struct job *job = &disk->job;
@@ -140,18 +140,12 @@ void job_run(struct bpull_disk *disk, uint64_t now_ns)
 {
 	enum job_step before;
 
-	if (disk->job.step == JOB_IDLE)
-		return;
-	obey(disk, now_ns);
-	pace_run(disk, now_ns);
 	do {
 		before = disk->job.step;
 		run_step(disk, now_ns);
 		if (disk->job.step != before)
 			aside_begin_step(disk);
 	} while (disk->job.step != before && disk->job.step != JOB_IDLE);
-	if (disk->job.step != JOB_IDLE)
-		job_publish_info(disk, now_ns);
 }
 
 uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)

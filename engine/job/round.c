@@ -23,6 +23,8 @@
 #include "engine/guest/guest.h"
 #include "engine/job/chain/node.h"
 #include "engine/job/job.h"
+#include "engine/job/progress/info.h"
+#include "engine/job/progress/pace.h"
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/io.h"
@@ -39,6 +41,19 @@
 /* A completion waits no longer than this for later ones. */
 #define MAX_LATE_NS UINT64_C(150000000)
 
+/* All that a round does with a disk. */
+static void run_disk(struct bpull_disk *disk, uint64_t now_ns)
+{
+	if (disk->job.step != JOB_IDLE) {
+		job_obey(disk, now_ns);
+		pace_run(disk, now_ns);
+		job_run(disk, now_ns);
+	}
+	if (disk->job.step != JOB_IDLE)
+		job_publish_info(disk, now_ns);
+	guest_run(disk, now_ns);
+}
+
 /* Each job looks at its state; the disk that goes first changes, so that none starves. */
 static void run_jobs(struct bpull_engine *engine, uint64_t now_ns)
 {
@@ -46,10 +61,8 @@ static void run_jobs(struct bpull_engine *engine, uint64_t now_ns)
 
 	slots_look(engine);
 	engine->convoys.due_ns = company_look(engine, now_ns);
-	for (struct bpull_disk *disk = first; disk; disk = disk->next) {
-		job_run(disk, now_ns);
-		guest_run(disk, now_ns);
-	}
+	for (struct bpull_disk *disk = first; disk; disk = disk->next)
+		run_disk(disk, now_ns);
 	if (company_was_left(engine))
 		engine_rerun(engine); /* others may go on */
 	node_sweep(engine);
