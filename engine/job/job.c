@@ -76,6 +76,28 @@ static bool must_unwind(const struct bpull_disk *disk)
 	return job->fault.error || disk->poisoned || job->aborted;
 }
 
+static void step_ready(struct bpull_disk *disk, uint64_t now_ns)
+{
+	if (disk->job.finalize && down_is_active(disk))
+		down_finalize(disk);
+	else if (disk->job.finalize)
+		disk->job.step = JOB_DETACHING;
+}
+
+static const struct step_kind {
+	void (*run)(struct bpull_disk *disk, uint64_t now_ns);
+	bool has_cursor; /* a job that goes on after a stop begins with the cursor */
+} steps[] = {
+	[JOB_COPYING] = { job_step_copying, .has_cursor = true },
+	[JOB_COMMITTING] = { job_step_committing },
+	[JOB_PROVING] = { job_step_proving, .has_cursor = true },
+	/* A list that is full may have begun it while the job was stopped. */
+	[JOB_VERIFYING] = { job_step_verifying, .has_cursor = true },
+	[JOB_READY] = { step_ready },
+	[JOB_DETACHING] = { job_step_detaching },
+	[JOB_UNWINDING] = { job_step_unwinding },
+};
+
 /* The program has resumed a stopped job: tries again what failed. False: a base was changed
  * meanwhile, and the job fails of that; or that is not known yet. A base that was cut short would
  * fail each try, and no commit would ever look at it. */
@@ -93,9 +115,27 @@ static bool go_on(struct bpull_disk *disk)
 	commit_retry(disk);
 	if (down_is_on(disk))
 		commit_retry(job_written(disk));
-	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
-	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
+	if (steps[job->step].has_cursor)
 		cursor_go_on(disk);
+	return true;
+}
+
+/* False: the step waits. */
+static bool prepare_step(struct bpull_disk *disk)
+{
+	/* The link is gone: it goes on even where a guest's commit stalls. */
+	if (disk->job.step == JOB_DETACHING && disk->link.changed)
+		return true;
+	if (down_is_on(disk))
+		down_run(disk);
+	/* What was copied is made durable while it waits, if only that is possible. */
+	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
+		return false;
+	if (!job_is_stopped(disk) && !go_on(disk))
+		return false;
+	/* A guest's commit found no space while there was no job to fail. */
+	if (disk->job.step != JOB_UNWINDING)
+		commit_retry(disk);
 	return true;
 }
 
@@ -105,35 +145,8 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 		return;
 	if (must_unwind(disk))
 		job_step_begin_unwinding(disk);
-	if (disk->job.step == JOB_DETACHING && disk->link.changed) {
-		job_step_detaching(disk); /* it goes on even where a guest's commit stalls */
-		return;
-	}
-	if (down_is_on(disk))
-		down_run(disk);
-	/* What was copied is made durable while it waits, if only that is possible. */
-	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
-		return;
-	if (!job_is_stopped(disk) && !go_on(disk))
-		return;
-	/* A guest's commit found no space while there was no job to fail. */
-	if (disk->job.step != JOB_UNWINDING)
-		commit_retry(disk);
-	switch (disk->job.step) {
-	case JOB_IDLE: break;
-	case JOB_COPYING: job_step_copying(disk, now_ns); break;
-	case JOB_COMMITTING: job_step_committing(disk); break;
-	case JOB_PROVING: job_step_proving(disk); break;
-	case JOB_VERIFYING: job_step_verifying(disk); break;
-	case JOB_READY:
-		if (disk->job.finalize && down_is_active(disk))
-			down_finalize(disk);
-		else if (disk->job.finalize)
-			disk->job.step = JOB_DETACHING;
-		break;
-	case JOB_DETACHING: job_step_detaching(disk); break;
-	case JOB_UNWINDING: job_step_unwinding(disk); break;
-	}
+	if (prepare_step(disk))
+		steps[disk->job.step].run(disk, now_ns);
 }
 
 void job_run(struct bpull_disk *disk, uint64_t now_ns)

@@ -185,7 +185,7 @@ static void begin_round(struct bpull_disk *disk)
 	cursor_start(disk);
 }
 
-void job_step_committing(struct bpull_disk *disk)
+void job_step_committing(struct bpull_disk *disk, uint64_t now_ns)
 {
 	const struct layer *overlay = disk_overlay(disk);
 
@@ -211,7 +211,7 @@ void job_step_committing(struct bpull_disk *disk)
 	cursor_start(disk);
 }
 
-void job_step_proving(struct bpull_disk *disk)
+void job_step_proving(struct bpull_disk *disk, uint64_t now_ns)
 {
 	cursor_kick(disk);
 	if (!cursor_is_done(disk))
@@ -226,7 +226,7 @@ void job_step_proving(struct bpull_disk *disk)
 
 /* Copies that follow reads are not begun in this step (guest/request.c): when those in flight have
  * ended and all is durable, nothing of the list is in the page cache only. */
-void job_step_verifying(struct bpull_disk *disk)
+void job_step_verifying(struct bpull_disk *disk, uint64_t now_ns)
 {
 	const struct verify *verify = disk->verify;
 
@@ -255,7 +255,7 @@ static bool settle_node(struct bpull_disk *disk)
 
 /* The dropped files are their owners' as soon as the link is gone. So requests that may use them
  * end before the header is written; a guest's later requests don't wait for that. */
-void job_step_detaching(struct bpull_disk *disk)
+void job_step_detaching(struct bpull_disk *disk, uint64_t now_ns)
 {
 	if (down_is_on(disk) && !disk->link.changed && !down_settle(disk))
 		return;
@@ -293,7 +293,7 @@ void job_step_begin_unwinding(struct bpull_disk *disk)
 	commit_keep_link(disk);
 }
 
-void job_step_unwinding(struct bpull_disk *disk)
+void job_step_unwinding(struct bpull_disk *disk, uint64_t now_ns)
 {
 	throttle_cancel(disk);
 	/* First: a second signal may end the process before the job does. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The steps of a job, one function for each. */
+/* The steps of a job, one function for each: job.c has the table of them. */
 #ifndef BLOCKPULL_JOB_STEPS_H
 #define BLOCKPULL_JOB_STEPS_H
 
@@ -11,13 +11,13 @@
 struct bpull_disk;
 
 void job_step_copying(struct bpull_disk *disk, uint64_t now_ns);
-void job_step_committing(struct bpull_disk *disk);
-void job_step_proving(struct bpull_disk *disk);
-void job_step_verifying(struct bpull_disk *disk);
-void job_step_detaching(struct bpull_disk *disk);
+void job_step_committing(struct bpull_disk *disk, uint64_t now_ns);
+void job_step_proving(struct bpull_disk *disk, uint64_t now_ns);
+void job_step_verifying(struct bpull_disk *disk, uint64_t now_ns);
+void job_step_detaching(struct bpull_disk *disk, uint64_t now_ns);
 /* Begins JOB_UNWINDING, from any step before the link is gone: the link stays. */
 void job_step_begin_unwinding(struct bpull_disk *disk);
-void job_step_unwinding(struct bpull_disk *disk);
+void job_step_unwinding(struct bpull_disk *disk, uint64_t now_ns);
 
 /* The end of a job, as JOB_DETACHING and JOB_UNWINDING reach it, or one that has nothing to do:
  * frees what it held, and tells the program. */
