@@ -21,6 +21,7 @@
 #include "io/base.h"
 
 struct file;
+struct job_kind;
 
 enum job_step {
 	JOB_IDLE,       /* no job, or it is concluded */
@@ -115,8 +116,9 @@ struct job_fault {
 
 struct job {
 	enum job_step step;
-	uint32_t flags;    /* enum bpull_job_flags */
-	uint32_t on_error; /* enum bpull_on_error */
+	const struct job_kind *kind; /* job/kinds.h; of an idle one: the last job's, or NULL */
+	uint32_t flags;              /* enum bpull_job_flags */
+	uint32_t on_error;           /* enum bpull_on_error */
 	bool paused, aborted;
 	bool finalize;      /* the program has asked for it */
 	unsigned n_gone_on; /* how often the job was resumed after an error had stopped it */

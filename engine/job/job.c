@@ -34,6 +34,7 @@
 #include "engine/core/fault.h"
 #include "engine/guest/write.h"
 #include "engine/job/chain/down.h"
+#include "engine/job/kinds.h"
 #include "engine/job/progress/info.h"
 #include "engine/job/progress/pace.h"
 #include "engine/job/steps.h"
@@ -78,10 +79,8 @@ static bool must_unwind(const struct bpull_disk *disk)
 
 static void step_ready(struct bpull_disk *disk, uint64_t now_ns)
 {
-	if (disk->job.finalize && down_is_active(disk))
-		down_finalize(disk);
-	else if (disk->job.finalize)
-		disk->job.step = JOB_DETACHING;
+	if (disk->job.finalize)
+		disk->job.kind->finalize(disk);
 }
 
 static const struct step_kind {
@@ -113,7 +112,7 @@ static bool go_on(struct bpull_disk *disk)
 	job_forget_stop(job);
 	job->n_gone_on++;
 	commit_retry(disk);
-	if (down_is_on(disk))
+	if (job_written(disk) != disk)
 		commit_retry(job_written(disk));
 	if (steps[job->step].has_cursor)
 		cursor_go_on(disk);
@@ -126,8 +125,7 @@ static bool prepare_step(struct bpull_disk *disk)
 	/* The link is gone: it goes on even where a guest's commit stalls. */
 	if (disk->job.step == JOB_DETACHING && disk->link.changed)
 		return true;
-	if (down_is_on(disk))
-		down_run(disk);
+	disk->job.kind->look(disk);
 	/* What was copied is made durable while it waits, if only that is possible. */
 	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
 		return false;
@@ -198,23 +196,6 @@ static void begin_idle(struct bpull_disk *disk)
 	job_publish_info(disk, job->start_ns);
 }
 
-static enum bpull_job_type type_of(const struct bpull_disk *disk)
-{
-	if (!down_is_on(disk))
-		return BPULL_JOB_TYPE_PULL;
-	return down_is_active(disk) ? BPULL_JOB_TYPE_ACTIVE_COMMIT : BPULL_JOB_TYPE_COMMIT;
-}
-
-/* The guest offset that the job goes to. */
-static uint64_t guest_end_of(const struct bpull_disk *disk)
-{
-	const struct layer *overlay = disk_overlay(disk);
-
-	if (down_is_on(disk))
-		return disk->walk->down.end;
-	return overlay->has_backing ? overlay->backed_len : 0;
-}
-
 /* The node's job is the disk's. */
 static void begin_for(struct bpull_disk *disk, struct bpull_disk *node)
 {
@@ -230,12 +211,13 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	struct control *c = &disk->control;
 	struct job *job = &disk->job;
 
-	*job = (struct job){ .flags = o->flags,
+	*job = (struct job){ .kind = job_kind_of(disk),
+			     .flags = o->flags,
 			     .on_error = o->on_error,
 			     .start_ns = engine_now_ns(),
 			     .n_synced_before = disk->commits.n_synced,
 			     .left = job->left };
-	job_begin_info(disk, type_of(disk), guest_end_of(disk));
+	job_begin_info(disk, job->kind->type, job->kind->guest_end(disk));
 	disk->link = (struct link_state){ 0 };
 	copy_walk_begin(disk, o, job->start_ns);
 	pace_begin(disk, o, job->start_ns);
@@ -260,7 +242,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	proof_owe_all(disk);
 	guest_note_changes(disk);
 	cursor_start(disk);
-	if (!down_is_on(disk))
+	if (job->kind->type == BPULL_JOB_TYPE_PULL)
 		company_join(disk);
 	pace_start(disk, job->start_ns);
 	job_publish_info(disk, job->start_ns);

@@ -33,6 +33,7 @@
 #include "engine/job/chain/ends.h"
 #include "engine/job/chain/node.h"
 #include "engine/job/chain/settle.h"
+#include "engine/job/kinds.h"
 #include "engine/job/progress/info.h"
 #include "engine/job/target.h"
 #include "engine/job/verify.h"
@@ -99,11 +100,17 @@ static bool ensure_committed(struct bpull_disk *disk)
 	return false;
 }
 
-static void begin_verifying(struct bpull_disk *disk, enum job_step after)
+void job_step_verify(struct bpull_disk *disk, enum job_step after)
 {
 	disk->verify->after = after;
 	disk->job.commit_target = 0;
 	disk->job.step = JOB_VERIFYING;
+}
+
+/* A commit of the image to the file right below it leaves all links as they are. */
+static bool changes_link(const struct bpull_disk *disk)
+{
+	return !disk->job.kind->pivots || disk->base_name;
 }
 
 /* From here on what the overlay lacks reads as zeros, or from the new base, as it will without the
@@ -117,14 +124,14 @@ static void finish_proof(struct bpull_disk *disk)
 		return;
 	job_note_back(disk, NULL); /* it has all that it needed, which may have been tables alone */
 	if (verify_has_any(disk)) {
-		begin_verifying(disk, JOB_DETACHING);
+		job_step_verify(disk, JOB_DETACHING);
 		return;
 	}
 	job_reach_end(disk);
 	job->step = JOB_DETACHING;
-	if (!down_is_active(disk) || disk->base_name)
+	if (changes_link(disk))
 		drop_hide(disk);
-	if (down_is_active(disk)) /* it has waited for finalize, if it was to */
+	if (job->kind->pivots) /* it has waited for finalize, if it was to */
 		return;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
 		job->step = JOB_READY;
@@ -137,8 +144,7 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 	const struct copy_walk *walk = disk->walk;
 	struct job *job = &disk->job;
 
-	if ((verify_is_on(disk) && !verify_holes(disk)) ||
-	    (down_is_on(disk) && !down_prepare_copy(disk)))
+	if ((verify_is_on(disk) && !verify_holes(disk)) || !job->kind->prepare_copy(disk))
 		return;
 	throttle_release(disk, now_ns);
 	cursor_wake_rested(disk, now_ns);
@@ -146,14 +152,14 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 		job->commit_target = 0;
 	if (cursor_is_done(disk)) {
 		job->commit_target = 0;
-		if (proof_is_complete(disk) && !down_is_on(disk)) /* the rest was read, as zeros */
+		if (job->kind->settles_zeros && proof_is_complete(disk))
 			finish_proof(disk);
 		else
 			job->step = JOB_COMMITTING;
 		return;
 	}
 	if (verify_is_full(disk) && !walk->runs.first) {
-		begin_verifying(disk, JOB_COPYING);
+		job_step_verify(disk, JOB_COPYING);
 		return;
 	}
 	cursor_kick(disk);
@@ -168,7 +174,7 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 
 /* Something is owed still: a run gave it up, or a file system calls data what it called a hole
  * before, once its unwritten extents are in the page cache. One more walk looks at it. */
-static void begin_round(struct bpull_disk *disk)
+void job_step_walk_again(struct bpull_disk *disk)
 {
 	struct shown shown;
 
@@ -187,27 +193,9 @@ static void begin_round(struct bpull_disk *disk)
 
 void job_step_committing(struct bpull_disk *disk, uint64_t now_ns)
 {
-	const struct layer *overlay = disk_overlay(disk);
-
-	if (!ensure_committed(disk))
+	if (!ensure_committed(disk) || !disk->job.kind->prepare_proof(disk))
 		return;
-	if (down_is_on(disk)) {
-		disk->job.step = JOB_PROVING;
-		cursor_start(disk);
-		return;
-	}
-	if (!job_reclaim(disk))
-		return;
-	if (overlay->no_tables) {
-		begin_round(disk);
-		return;
-	}
-	if (!job_reread(disk))
-		return;
-	table_cache_drop_clean(disk->engine->cache, overlay->file);
 	disk->job.step = JOB_PROVING;
-	/* Tables lie between the data, which is not wanted. */
-	file_advise_reads(overlay->file, true);
 	cursor_start(disk);
 }
 
@@ -217,10 +205,8 @@ void job_step_proving(struct bpull_disk *disk, uint64_t now_ns)
 	if (!cursor_is_done(disk))
 		return;
 	if (!proof_is_complete(disk))
-		begin_round(disk);
-	else if (down_is_on(disk) && verify_has_any(disk))
-		begin_verifying(disk, JOB_PROVING);
-	else if (!down_is_on(disk) || down_proved(disk))
+		job_step_walk_again(disk);
+	else if (disk->job.kind->proved(disk))
 		finish_proof(disk);
 }
 
@@ -245,21 +231,13 @@ void job_step_verifying(struct bpull_disk *disk, uint64_t now_ns)
 	engine_rerun(disk->engine);
 }
 
-/* A backing file that may be written to owes a barrier from the beginning, also where its job had
- * nothing to write there, and one that still owes it goes to no later job. */
-static bool settle_node(struct bpull_disk *disk)
-{
-	return !disk->nodes.of || commit_is_clean(disk) ||
-	       disk_settle_on(disk, &disk->job.down.n_settles.own);
-}
-
 /* The dropped files are their owners' as soon as the link is gone. So requests that may use them
  * end before the header is written; a guest's later requests don't wait for that. */
 void job_step_detaching(struct bpull_disk *disk, uint64_t now_ns)
 {
-	if (down_is_on(disk) && !disk->link.changed && !down_settle(disk))
+	if (!disk->link.changed && !disk->job.kind->settle(disk))
 		return;
-	if (!disk->link.changed && (!down_is_active(disk) || disk->base_name)) {
+	if (!disk->link.changed && changes_link(disk)) {
 		drop_begin(disk);
 		if (drop_is_safe(disk) && disk->guests.prepare != GUESTS_PREPARING)
 			commit_begin(disk, COMMIT_DETACH);
@@ -268,15 +246,8 @@ void job_step_detaching(struct bpull_disk *disk, uint64_t now_ns)
 	if (commit_is_detaching(disk))
 		return;
 	drop_end(disk);
-	if (down_is_active(disk)) {
-		if (down_pivot(disk))
-			job_conclude(disk, BPULL_JOB_COMPLETED);
-		return;
-	}
-	if (!job_close_dropped(disk) || !settle_node(disk) || !mixed_clear(disk) ||
-	    !job_finish_flatten(disk) || !down_rest(disk) || !job_rest_node(disk))
-		return;
-	job_conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
+	if (disk->job.kind->finish(disk))
+		job_conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
 }
 
 /* The link stays. */
@@ -309,7 +280,7 @@ void job_step_unwinding(struct bpull_disk *disk, uint64_t now_ns)
 	    !disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
 	    commit_will_end(disk))
 		return;
-	if (!settle_node(disk) || (commit_is_clean(disk) && !job_reclaim(disk)))
+	if (!disk_settle_node(disk) || (commit_is_clean(disk) && !job_reclaim(disk)))
 		return;
 	if (commit_is_stalled(disk))
 		job_say_uncommitted(disk, commit_stall_error(disk));

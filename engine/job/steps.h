@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
+#include "engine/core/job.h"
 #include "io/base.h"
 
 struct bpull_disk;
@@ -15,6 +16,11 @@ void job_step_committing(struct bpull_disk *disk, uint64_t now_ns);
 void job_step_proving(struct bpull_disk *disk, uint64_t now_ns);
 void job_step_verifying(struct bpull_disk *disk, uint64_t now_ns);
 void job_step_detaching(struct bpull_disk *disk, uint64_t now_ns);
+/* Begins JOB_VERIFYING of what was noted so far; then the job is in the step `after`. */
+void job_step_verify(struct bpull_disk *disk, enum job_step after);
+/* Begins JOB_COPYING once more, for what is owed still; or fails the job, where walks find no less
+ * of it. */
+void job_step_walk_again(struct bpull_disk *disk);
 /* Begins JOB_UNWINDING, from any step before the link is gone: the link stays. */
 void job_step_begin_unwinding(struct bpull_disk *disk);
 void job_step_unwinding(struct bpull_disk *disk, uint64_t now_ns);

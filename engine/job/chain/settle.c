@@ -37,3 +37,9 @@ bool disk_settle_on(struct bpull_disk *disk, unsigned *n_commits)
 	commit_begin(disk, COMMIT_HARD);
 	return !commit_is_running(disk);
 }
+
+bool disk_settle_node(struct bpull_disk *disk)
+{
+	return !disk->nodes.of || commit_is_clean(disk) ||
+	       disk_settle_on(disk, &disk->job.down.n_settles.own);
+}

@@ -14,6 +14,10 @@ struct bpull_disk;
  * its commit finds no space. False: something is in flight for it, whose end runs the engine again.
  * *n_commits: those begun, 0 at first. */
 bool disk_settle_on(struct bpull_disk *disk, unsigned *n_commits);
+/* The same at the end of a node's own job; true where the disk is no node. A backing file that may
+ * be written to owes a barrier from the beginning, also where its job had nothing to write there,
+ * and one that still owes it goes to no later job. */
+bool disk_settle_node(struct bpull_disk *disk);
 /* A commit that found no space has another try, unless it had one. True: it has it now. */
 bool disk_retry_once(struct bpull_disk *disk, bool *has_retried);
 
