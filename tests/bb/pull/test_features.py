@@ -17,7 +17,7 @@ from judge import Before
 from qcow2_reader import Reader
 from test_random_chains import seeds
 
-N_SEEDS = '12'
+N_SEEDS = 12
 
 
 @case('the judge sees that rebase loses a snapshot')
@@ -119,8 +119,7 @@ def pull_and_judge(chain, before, options, base):
 
 
 if __name__ == '__main__':
-    os.environ.setdefault('BB_SEEDS', N_SEEDS)
-    print(f'# seeds {seeds().start} to {seeds().stop - 1}')
-    for number in seeds():
+    print(f'# seeds {seeds(N_SEEDS).start} to {seeds(N_SEEDS).stop - 1}')
+    for number in seeds(N_SEEDS):
         harness.cases.append((f'every feature, seed {number}', run_one, (number,)))
     harness.main(workers=2)

@@ -18,7 +18,7 @@ from qcow2_reader import Reader
 from test_features import operation
 from test_random_chains import seeds
 
-N_SEEDS = '10'
+N_SEEDS = 10
 
 
 class Counts:
@@ -181,9 +181,8 @@ def on_device(d, seed):
 
 
 if __name__ == '__main__':
-    os.environ.setdefault('BB_SEEDS', N_SEEDS)
-    print(f'# seeds {seeds().start} to {seeds().stop - 1}')
-    for number in seeds():
+    print(f'# seeds {seeds(N_SEEDS).start} to {seeds(N_SEEDS).stop - 1}')
+    for number in seeds(N_SEEDS):
         case(f'seed {number}: a file limited to what was measured', number)(enough)
         if number % 3 == 0:
             case(f'seed {number}: a device of what was measured', number)(on_device)

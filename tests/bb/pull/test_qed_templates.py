@@ -16,7 +16,9 @@ import images
 from chains import Chain
 from harness import FAILED, KIB, MIB, REFUSED, USAGE, Failed, bp, case, check, need, refused, run, same
 from images import Untouched, image_info, overlay, patch, qemu_img, qemu_io, raw_image
+from test_random_chains import seeds
 
+N_SEEDS = 8
 NO_PROBE = 4
 
 
@@ -373,17 +375,8 @@ def templates(directory, seed):
                      f'again: BB_SEEDS={seed}-{seed} {sys.executable} {sys.argv[0]} {harness.blockpull}') from None
 
 
-def seeds():
-    text = os.environ.get('BB_SEEDS', '8')
-    if '-' in text:
-        first, last = text.split('-')
-        return range(int(first), int(last) + 1)
-    first = int(os.environ.get('BB_FIRST_SEED', '1'))
-    return range(first, first + int(text))
-
-
 if __name__ == '__main__':
-    print(f'# seeds {seeds().start} to {seeds().stop - 1}')
-    for number in seeds():
+    print(f'# seeds {seeds(N_SEEDS).start} to {seeds(N_SEEDS).stop - 1}')
+    for number in seeds(N_SEEDS):
         harness.cases.append((f'random templates, seed {number}', templates, (number,)))
     harness.main(workers=2)

@@ -16,9 +16,10 @@ from harness import Failed, bp, check, field
 from images import Untouched, judge_pulled
 
 
-def seeds():
-    """20 seeds by default: new ones with BB_FIRST_SEED, always the same ones without."""
-    text = os.environ.get('BB_SEEDS', '12')
+def seeds(default=12):
+    """So many seeds, or as many, or those, that BB_SEEDS says: new ones with BB_FIRST_SEED, always the same ones
+    without."""
+    text = os.environ.get('BB_SEEDS', str(default))
     if '-' in text:
         first, last = text.split('-')
         return range(int(first), int(last) + 1)
