@@ -26,7 +26,7 @@ def waiting(d):
     same(harness.run('sleep', '2.5', timeout=1).rc, 0, 'exit code')
 
 
-@case('and working does, also that of a child')
+@case('a limit is the processor\'s time: working costs it, also a child\'s')
 def working(d):
     began = harness.clock()
     fails('of the processor', harness.run, 'sh', '-c', 'while :; do :; done', timeout=1)
@@ -87,6 +87,15 @@ def told(d):
         time.sleep(0.02)
 
 
+RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'run.py')
+
+
+@case('a word that no title has is told, and is no success')
+def no_such_case(d):
+    result = harness.run(sys.executable, '-B', RUN, 'percent', harness.blockpull, 'no such title')
+    check(result.rc == 1 and 'no such title' in result.err, str(result))
+
+
 WITHOUT_TERMINALS = 'mount -t tmpfs none /dev/pts && exec "$0" "$@"'
 
 
@@ -95,8 +104,7 @@ def no_terminals(d):
     need('unshare')
     if os.geteuid():
         raise Skip('needs root, to hide /dev/pts')
-    run = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'run.py')
-    result = harness.run('unshare', '-m', 'sh', '-c', WITHOUT_TERMINALS, sys.executable, run, 'cli', harness.blockpull, 'a bar on')
+    result = harness.run('unshare', '-m', 'sh', '-c', WITHOUT_TERMINALS, sys.executable, RUN, 'cli', harness.blockpull, 'a bar on')
     if 'mount' in result.err:
         raise Skip('may not mount')
     same(result.rc, 0, str(result))

@@ -407,6 +407,8 @@ def main(workers=1):
     _prepare()
     word = sys.argv[2] if len(sys.argv) > 2 else ''
     chosen = [c for c in cases if word in c[0]]
+    if word and not chosen:
+        sys.exit(f'{sys.argv[0]}: no case has {word!r} in its title')
     print(f'1..{len(chosen) + 1}', flush=True)
     n_failed = 0
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
