@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A pull job from start to conclusion:
+ * A job from start to conclusion:
  *
  *   IDLE -> COPYING -> COMMITTING -> PROVING -> [VERIFYING] -> [READY] -> DETACHING -> COMPLETED
  *              \___________\____________\____________\___________\-> UNWINDING -> FAILED, CANCELED
@@ -125,7 +125,7 @@ static bool prepare_step(struct bpull_disk *disk)
 	/* The link is gone: it goes on even where a guest's commit stalls. */
 	if (disk->job.step == JOB_DETACHING && disk->link.changed)
 		return true;
-	disk->job.kind->look(disk);
+	disk->job.kind->before_step(disk);
 	/* What was copied is made durable while it waits, if only that is possible. */
 	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
 		return false;

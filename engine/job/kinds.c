@@ -18,7 +18,7 @@
 
 /* ---- all kinds ---- */
 
-static void look_at_nothing(struct bpull_disk *disk)
+static void do_nothing(struct bpull_disk *disk)
 {
 }
 
@@ -70,10 +70,10 @@ static const struct job_kind pull = {
 	.type = BPULL_JOB_TYPE_PULL,
 	.settles_zeros = true,
 	.guest_end = backed_end,
-	.look = look_at_nothing,
+	.before_step = do_nothing,
 	.prepare_copy = is_prepared,
 	.prepare_proof = prepare_tables,
-	.proved = is_prepared,
+	.end_proving = is_prepared,
 	.finalize = detach_link,
 	.settle = is_prepared,
 	.finish = finish_link,
@@ -86,22 +86,22 @@ static uint64_t commit_guest_end(const struct bpull_disk *disk)
 	return disk->walk->down.end;
 }
 
-static bool read_back_and_proved(struct bpull_disk *disk)
+static bool read_back_then_end(struct bpull_disk *disk)
 {
 	if (verify_has_any(disk)) {
 		job_step_verify(disk, JOB_PROVING);
 		return false;
 	}
-	return down_proved(disk);
+	return down_end_proving(disk);
 }
 
 static const struct job_kind commit = {
 	.type = BPULL_JOB_TYPE_COMMIT,
 	.guest_end = commit_guest_end,
-	.look = down_run,
+	.before_step = down_run,
 	.prepare_copy = down_prepare_copy,
 	.prepare_proof = is_prepared,
-	.proved = read_back_and_proved,
+	.end_proving = read_back_then_end,
 	.finalize = detach_link,
 	.settle = down_settle,
 	.finish = finish_link,
@@ -111,10 +111,10 @@ static const struct job_kind active_commit = {
 	.type = BPULL_JOB_TYPE_ACTIVE_COMMIT,
 	.pivots = true,
 	.guest_end = commit_guest_end,
-	.look = down_run,
+	.before_step = down_run,
 	.prepare_copy = down_prepare_copy,
 	.prepare_proof = is_prepared,
-	.proved = read_back_and_proved,
+	.end_proving = read_back_then_end,
 	.finalize = down_finalize,
 	.settle = down_settle,
 	.finish = down_pivot,

@@ -23,15 +23,15 @@ struct job_kind {
 	bool settles_zeros;
 	/* The guest offset that the job goes to. */
 	uint64_t (*guest_end)(const struct bpull_disk *disk);
-	/* In each round, before the step, also of a job that is paused or stopped. */
-	void (*look)(struct bpull_disk *disk);
+	/* Before each step, also of a job that is paused or stopped. */
+	void (*before_step)(struct bpull_disk *disk);
 	/* COPYING: true: runs may begin. */
 	bool (*prepare_copy)(struct bpull_disk *disk);
 	/* COMMITTING, when all is durable: true: the tables may be walked again. False: not yet, or
 	 * another step was set. */
 	bool (*prepare_proof)(struct bpull_disk *disk);
 	/* PROVING, when nothing is owed any more: true: the end may come. False: as above. */
-	bool (*proved)(struct bpull_disk *disk);
+	bool (*end_proving)(struct bpull_disk *disk);
 	/* READY, when the program has asked for the end. */
 	void (*finalize)(struct bpull_disk *disk);
 	/* DETACHING, before the link changes: true: it may. False: not yet, or the job failed. */

@@ -206,7 +206,7 @@ void job_step_proving(struct bpull_disk *disk, uint64_t now_ns)
 		return;
 	if (!proof_is_complete(disk))
 		job_step_walk_again(disk);
-	else if (disk->job.kind->proved(disk))
+	else if (disk->job.kind->end_proving(disk))
 		finish_proof(disk);
 }
 

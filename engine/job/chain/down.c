@@ -214,7 +214,7 @@ static void wait_for_finalize(struct bpull_disk *disk)
 	events_push(disk, BPULL_JOB_READY, 0, job->fault.message);
 }
 
-bool down_proved(struct bpull_disk *disk)
+bool down_end_proving(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 

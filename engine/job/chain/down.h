@@ -47,7 +47,7 @@ void down_let_guest_go(struct bpull_disk *disk);
 void down_run(struct bpull_disk *disk);
 /* All that was owed is in layer `to`, durably. True: the end may come. False: the guest has written
  * meanwhile, and a step was set. */
-bool down_proved(struct bpull_disk *disk);
+bool down_end_proving(struct bpull_disk *disk);
 /* The program wants the end of an active commit that waits for it. */
 void down_finalize(struct bpull_disk *disk);
 /* Makes all that is in layer `to` durable. True: it is, and a link may lead there. False: not yet,
