@@ -108,6 +108,8 @@ static int usage(FILE *out, int code)
 		fprintf(out, " %s", micro_tables[i].name);
 	for (unsigned i = 0; i < n_micro_bytes; i++)
 		fprintf(out, " %s", micro_bytes[i].name);
+	for (unsigned i = 0; i < n_micro_guest; i++)
+		fprintf(out, " %s", micro_guest[i].name);
 	fputs("\n", out);
 	return code;
 }
@@ -118,11 +120,15 @@ static int run_all(struct request *r, const char *dir)
 
 	if (!rc)
 		rc = micro_bytes_open();
+	if (!rc)
+		rc = micro_guest_open(dir);
 	if (rc)
 		fprintf(stderr, "blockpull-microbench: %s\n", strerror(-rc));
 	else
 		code = run_table(micro_tables, n_micro_tables, r) ||
-		       run_table(micro_bytes, n_micro_bytes, r);
+		       run_table(micro_bytes, n_micro_bytes, r) ||
+		       run_table(micro_guest, n_micro_guest, r);
+	micro_guest_close();
 	micro_bytes_close();
 	micro_tables_close();
 	if (!code && r->n_found < r->n_names)
