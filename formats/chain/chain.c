@@ -130,7 +130,8 @@ static int open_overlay(struct chain_walk *walk, struct err *err)
 	return rc < 0 ? rc : set_policy(walk, walk->chain->layers[0]->file, err);
 }
 
-/* That the user called the overlay's backing file raw is for the overlay to record, if it can. */
+/* Notes where a layer's format is from. Where the user called the overlay's backing file raw, the
+ * overlay is to record that, if it can. */
 static void note_format(struct chain_walk *walk, const struct chain_choice *choice)
 {
 	struct chain *chain = walk->chain;

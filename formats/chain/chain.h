@@ -39,11 +39,12 @@ struct chain_told {
 struct chain_open {
 	const char *name;
 	enum image_format format; /* IMAGE_UNKNOWN: probe */
-	/* Of all backing files of which none is recorded; IMAGE_UNKNOWN: probed below QED where
-	 * they name no further file, else refused. */
+	/* Format of backing files of which no format is recorded. IMAGE_UNKNOWN: they are probed
+	 * below QED, if they name no further file, and refused elsewhere. */
 	enum image_format backing_format;
-	bool trust_formats;      /* instead of that: probed, and what they name is followed */
-	struct chain_told *told; /* n_told of single files: these come first */
+	/* Instead of that: they are probed everywhere, and the files that they name are opened. */
+	bool trust_formats;
+	struct chain_told *told; /* n_told formats of single files, which are asked first */
 	size_t n_told;
 	bool write;            /* the overlay is to be changed */
 	bool allow_raw;        /* with write: a raw image, too */
@@ -62,7 +63,8 @@ struct chain_open {
 	const struct path_policy *policy;
 	struct file_giver giver;    /* opens all files instead, and is their policy */
 	struct chain_finder finder; /* resolves names of backing files */
-	const char *relative_dir;   /* where relative names behind "file:" lead from; NULL: here */
+	/* Where relative names behind "file:" lead from; NULL: the process's directory. */
+	const char *relative_dir;
 	/* Told once where a file system has no OFD locks; NULL for none. */
 	void (*no_locks_here)(void *opaque, const char *name);
 	void *opaque;
@@ -104,8 +106,8 @@ int chain_open(struct layer_set *set, const struct chain_open *how, struct chain
 void chain_close(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
 		 void *opaque);
 
-/* Puts a layer in front of the others, which it reads through to from now on; the chain holds it
- * then. -ELOOP: there are too many. */
+/* Puts a layer on top of the others: it reads through to them from now on, and the chain holds it.
+ * -ELOOP: the chain has too many layers. */
 int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err);
 
 #endif

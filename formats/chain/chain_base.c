@@ -65,7 +65,7 @@ static int find_by_identity(const struct chain *chain, struct file_opener *opene
 	return rc;
 }
 
-/* The process's, which says nothing of the file. */
+/* The process lacks descriptors or memory: the error says nothing of the file. */
 static bool is_out_of_resources(int rc)
 {
 	return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM;
@@ -125,7 +125,7 @@ static char *real_dir(const struct file *file, int *why)
 	return asprintf(&out, "%s%s", real, real[1] ? "/" : "") < 0 ? NULL : out;
 }
 
-/* The directory as it is written, where names lead nowhere; "" has none. */
+/* The directory as the name has it, where names lead nowhere; "" where it has none. */
 static char *written_dir(const struct file *file)
 {
 	const char *slash = strrchr(file->name, '/');
@@ -234,7 +234,7 @@ static int base_name_of(const struct chain *chain, unsigned depth, char **out, s
 	return path_base_name(chain, depth, out, err);
 }
 
-/* As the image will resolve it: from the directory it lies in. NULL: no memory. */
+/* The name as the image will resolve it, from the directory that it lies in. NULL: no memory. */
 static char *resolve_beside(const struct file *overlay, const char *name)
 {
 	const char *slash = strrchr(overlay->name, '/');

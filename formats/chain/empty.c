@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Only the first table's entries are cleared. Each is 8 bytes inside a sector, and without it the
- * same bytes are read from below: so no order and no second table are needed. What they led to is
- * leaked then, and the repair of leaks takes it out.
+ * guest reads the same bytes from below: so the writes need no order, and no second table is made.
+ * What the entries led to is leaked then, and the repair of leaks takes it out.
  */
 #include "formats/chain/empty.h"
 

@@ -5,12 +5,13 @@
 
 #include "formats/core/layer.h"
 
-/* The image in a writable file that no layer holds reads all from its backing file from now on, and
- * durably. What it reads must not change by that: each cut between leaves any part of it done. What
- * it held is leaked. On any thread. Blocks. 0, or -errno with a sentence. */
+/* Empties the image in a writable file that no layer holds: all of it is read from its backing file
+ * then, durably. The caller knows that those bytes are the same: a cut leaves some of the entries
+ * cleared. The clusters are leaked. On any thread. Blocks. 0, or -errno with a sentence. */
 int empty_image(struct file *file, enum image_format format, struct err *err);
-/* Then: what it leaks is given back, to the file system, too, which takes the longer the more that
- * is. A cut, or an error, leaves leaks. On any thread. Blocks. 0, or -errno with a sentence. */
+/* After empty_image(): gives the leaked clusters back, also to the file system. That takes the
+ * longer the more there are. A cut, or an error, leaves leaks. On any thread. Blocks. 0, or -errno
+ * with a sentence. */
 int empty_give_back(struct file *file, enum image_format format, struct err *err);
 
 #endif

@@ -36,7 +36,7 @@ static const char *short_name(const char *name, char shown[SHORT_NAME])
 	return err_escape(name, strlen(name), shown, SHORT_NAME);
 }
 
-/* What the image above records, IMAGE_UNKNOWN: nothing. */
+/* The format that the image above records; IMAGE_UNKNOWN: none. */
 static int recorded_format(const struct chain_choice *choice, enum image_format *out,
 			   struct err *err)
 {
@@ -126,8 +126,8 @@ static int told_format(const struct chain_choice *choice, const struct file *fil
 	return 0;
 }
 
-/* "They are all raw" is recorded below QED, for good, as the file is opened for writing: not for
- * one that looks like an image and that no word names. */
+/* Refuses the format that was told for all files, raw, for one that looks like an image: a QED
+ * image that is opened for writing records it for good, so it must be told for this very file. */
 static int check_common_word(const struct chain_choice *choice, struct file *file,
 			     enum image_format format, struct err *err)
 {

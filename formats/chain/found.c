@@ -17,7 +17,7 @@
 #include "io/file.h"
 #include "io/source/expect.h"
 
-/* 1: it knows nothing of the name. */
+/* As chain_finder.find; without a finder nothing is known of any name. */
 static int ask_finder(const struct chain_finder *finder, const char *name, const char *recorded,
 		      struct chain_found *found, struct err *err)
 {
@@ -54,7 +54,7 @@ int chain_find_backing(const struct chain_finder *finder, const struct layer *ab
 
 	*found = (struct chain_found){ 0 };
 	if (chain_name_has_control(above->backing.name))
-		return 0; /* which refuses it */
+		return 0; /* chain_name_path() refuses such a name as a path */
 	rc = ask_finder(finder, above->backing.name, above->backing.name, found, &cause);
 	if (rc < 0)
 		return err_wrap(err, rc, &cause, "backing file", chain_name_show(above_name, shown),

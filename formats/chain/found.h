@@ -27,13 +27,13 @@ struct chain_finder {
 	void *opaque;
 };
 
-/* Asks it for an image that is only read. 0, or -errno with a sentence: refused, or it is a source
- * and no format is known. *format is what is known of it before, and then. */
+/* Asks the finder for an image that is only read. *format: what the user said of it; the finder may
+ * add to that. 0, or -errno with a sentence: refused, or a source whose format is not known. */
 int chain_find_image(const struct chain_finder *finder, const char *name, enum image_format *format,
 		     struct chain_found *found, struct err *err);
-/* Asks it for the backing file of an image: above_name is the image's, recorded what it records.
- * 0: *found says what it leads to, and may say nothing; then the name is a path. -EPERM: it would
- * be a path, and the image is read from a source, so that it may name none. -errno: refused. */
+/* Asks the finder for the backing file of `above`, which this chain opened as above_name. 0: *found
+ * says what the recorded name leads to, or nothing: then the name is a path. -EPERM: it would be a
+ * path, and `above` is read from a source, which may name no file here. -errno: refused. */
 int chain_find_backing(const struct chain_finder *finder, const struct layer *above,
 		       const char *above_name, struct chain_found *found, struct err *err);
 /* Gives up what was found and not opened. */

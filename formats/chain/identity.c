@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Whether an opened file is one that its chain, or another chain of the set, has already. Device
- * and inode say so, and where the program gives descriptors their numbers: names lie.
+ * and inode tell, and, where the program gives descriptors, the descriptor's number: names lie.
  */
 #include "formats/chain/identity.h"
 
@@ -17,8 +17,8 @@
 #include "io/err.h"
 #include "io/file.h"
 
-/* The digest that a source has for numbers is no proof: who may choose an identity can make one
- * with the digest of another. */
+/* A source has a digest of its identity in place of device and inode. That is no proof: a program
+ * that chooses identities can make two of one digest. So the identities are compared as well. */
 bool identity_is_same(const struct file *a, const struct file *b)
 {
 	if (a->dev != b->dev || a->ino != b->ino ||
@@ -32,7 +32,7 @@ static bool uses_file(const struct layer *layer, const struct file *file)
 	return identity_is_same(layer->file, file) || identity_is_same(layer->data, file);
 }
 
-/* A file of the chain that turns up in it again. */
+/* Refuses a file that the chain has already. */
 static int used_twice(const struct layer_want *want, const struct file *file,
 		      const struct layer *above, struct err *err)
 {

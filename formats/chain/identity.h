@@ -12,6 +12,7 @@ struct file;
 struct layer_set;
 struct layer_want;
 
+/* Both are open on the same file, or read from the same source. */
 bool identity_is_same(const struct file *a, const struct file *b);
 /* Refuses a file that want->above, or another chain of the set, has in a way that forbids it:
  * -ELOOP or -EBUSY with a sentence. */

@@ -101,7 +101,8 @@ static int open_waiting(struct layer_set *set, const struct file_open *how, stru
 	return WAITING(set->opener->open(set->opener, how, out, err));
 }
 
-/* Of a file that is locked. 0: it is not this engine that has it, and *err is left alone. */
+/* Whether this engine itself holds the lock that was refused: -ELOOP or -EBUSY with a sentence. 0:
+ * it does not, and *err is left alone. */
 static int check_busy(struct layer_set *set, const struct layer_want *want, struct err *err)
 {
 	struct file_open look = { .name = want->name,
@@ -177,7 +178,7 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		const struct layer_entry *entry = &set->entries[i];
 		struct file *have = entry->layer->file;
 
-		/* Asked first, it takes the time of a touch over. */
+		/* file_look() stands in front of mtime_ns, which it sets after a mere touch. */
 		if (!entry->is_apart && !entry->layer->is_overlay && identity_is_same(have, file) &&
 		    layer_format(entry->layer) == format && !entry->layer->has_data_file &&
 		    (entry->locked || !lock) && file_look(have) == FILE_SAME &&

@@ -56,13 +56,14 @@ int layer_set_take(struct layer_set *set, const struct layer_want *want, struct 
  * file of that chain already. */
 int layer_set_open_data(struct layer_set *set, const struct layer_want *want, struct layer *layer,
 			bool *no_locks, struct err *err);
-/* No chain that is opened from now on shares it, or, again, may: its file is another program's to
- * change meanwhile. */
+/* is_apart: no chain that is opened from now on shares the layer, since another program may change
+ * its file. False: chains may share it again. */
 void layer_set_keep_apart(struct layer_set *set, const struct layer *layer, bool is_apart);
 /* `fresh`, made of the same file, takes the place of a layer that one chain holds, which is
  * freed. */
 void layer_set_replace(struct layer_set *set, struct layer *layer, struct layer *fresh);
-/* Gives one hold back. file_closing: as chain_close() has it. */
+/* Gives one user's hold back, and closes the files that no user is left of. file_closing: as
+ * chain_close() has it. */
 void layer_set_drop(struct layer_set *set, struct layer *layer,
 		    void (*file_closing)(void *opaque, struct file *file), void *opaque);
 /* The same without waiting: files that no other chain holds are put in front of the list *files

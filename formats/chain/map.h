@@ -17,12 +17,11 @@ struct table_need;
 int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t len,
 	      struct extent *out, struct table_need *need);
 
-/* What the layers [from, to) hold there, of which there is one below: UNALLOCATED where that one is
- * read. */
+/* What the layers [from, to) hold there; layer `to` exists. UNALLOCATED where it would be read. */
 int chain_map_between(struct chain *chain, unsigned from, unsigned to, uint64_t guest_off,
 		      uint64_t len, struct extent *out, struct table_need *need);
-/* What the layers [1, pull_to) hold there: UNALLOCATED where the overlay is to go on reading layer
- * pull_to, which never is where that is none. */
+/* What the layers [1, pull_to) hold there. UNALLOCATED where the overlay is to go on reading layer
+ * pull_to; never where there is no such layer. */
 int chain_map_pulled(struct chain *chain, uint64_t guest_off, uint64_t len, struct extent *out,
 		     struct table_need *need);
 

@@ -12,10 +12,10 @@ struct err;
 /* A name as it may be printed in a sentence of a chain. Returns shown. */
 const char *chain_name_show(const char *name, char shown[CHAIN_NAME_SHOWN]);
 
-/* Such a name is no file's and no server's. */
+/* It has control characters: no file or server is looked for by such a name. */
 bool chain_name_has_control(const char *name);
 
-/* It can't be taken for anything but a file's when the image that records it is opened. */
+/* Recorded in an image, it can only be taken for the name of a file, not for a protocol. */
 bool chain_name_is_plain(const char *name);
 
 /* What a recorded name is the name of, and how a better one is recorded. */
@@ -33,7 +33,8 @@ int chain_name_path(const char *image_name, const char *recorded, const struct c
 		    const char *here, char **out, struct err *err);
 /* The same for a backing file, from the process's directory. */
 int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err);
-/* What to add to a sentence about a file that was not where it was looked for. */
+/* Where a relative name behind "file:" leads from, to be added to a sentence about a file that was
+ * not found; else "". */
 const char *chain_name_where(const char *recorded);
 
 #endif

@@ -63,7 +63,7 @@ static int open_as(enum image_format format, struct file *file, struct table_cac
 		       file_show(file, &shown));
 }
 
-/* Not an engine's: two engines of a program have threads of their own. */
+/* Atomic: the engines of a program run on threads of their own. */
 static atomic_uint_fast64_t last_number;
 
 int format_open(enum image_format format, struct file *file, struct table_cache *cache,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Files stay open while others may change them, as names may lead elsewhere by the
- * time they are wanted again, and a process in a sandbox opens none. All that was read of
- * them is read again. Comparing times and keeping what is unchanged was rejected: a program
- * that writes through a mapping leaves no time, and the loss is one look at the headers.
+ * The files stay open while other programs may change them: their names may lead elsewhere
+ * when they are wanted again, and a process in a sandbox opens none. chain_wake() reads again all
+ * that was read of them. Comparing times and keeping what is unchanged was rejected: a program
+ * that writes through a mapping leaves no time, and the gain is one look at the headers.
  */
 #include "formats/chain/rest.h"
 
@@ -22,8 +22,8 @@
 #include "io/file.h"
 #include "io/file/file_rest.h"
 
-/* Other chains need its locks, and so nothing changes it. */
-static bool is_others(const struct layer *layer)
+/* Other chains hold the layer and keep its locks: so no program changes it. */
+static bool is_kept_by_others(const struct layer *layer)
 {
 	return layer->n_users > 1;
 }
@@ -40,7 +40,7 @@ static void rest_layer(struct chain *chain, struct layer *layer)
 void chain_rest(struct chain *chain)
 {
 	for (unsigned i = 0; i < chain->n_layers; i++)
-		if (!is_others(chain->layers[i]))
+		if (!is_kept_by_others(chain->layers[i]))
 			rest_layer(chain, chain->layers[i]);
 }
 
@@ -99,7 +99,8 @@ static bool has_same_link(const struct layer *a, const struct layer *b)
 	       (!a->has_backing || !strcmp(a->backing.name, b->backing.name));
 }
 
-/* Which layer the overlay's new link leads to; n_layers: to none. 0: to no file of the chain. */
+/* The layer that the overlay's new link leads to; n_layers: the link is gone; 0: it leads to no
+ * file of the chain. */
 static unsigned find_link(const struct chain *chain, const struct layer *overlay)
 {
 	struct err ignored;
@@ -156,10 +157,10 @@ int chain_wake(struct chain *chain, unsigned lock_wait_ms,
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
-		if (!is_others(chain->layers[i]))
+		if (!is_kept_by_others(chain->layers[i]))
 			rc = wake_files(chain->layers[i], lock_wait_ms, err);
 	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
-		if (!is_others(chain->layers[i]) && (!i || i >= to))
+		if (!is_kept_by_others(chain->layers[i]) && (!i || i >= to))
 			rc = wake_layer(chain, i, &to, err);
 	if (rc) {
 		chain_rest(chain);

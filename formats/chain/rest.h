@@ -23,9 +23,9 @@ void chain_rest(struct chain *chain);
 int chain_wake(struct chain *chain, unsigned lock_wait_ms,
 	       void (*file_closing)(void *opaque, struct file *file), void *opaque,
 	       struct err *err);
-/* What a layer that this chain alone holds is by its file now, of which nothing is dirty or in
- * flight: *out takes its place by layer_set_replace(), or goes by layer_close(). 0, or -errno with
- * a sentence: as chain_wake(). Blocks. */
+/* Opens a layer that this chain alone holds once more, as its file is now; nothing of it is dirty
+ * or in flight. *out takes its place by layer_set_replace(), or goes by layer_close(). 0, or -errno
+ * with a sentence: as chain_wake(). Blocks. */
 int chain_read_again(struct chain *chain, struct layer *layer, struct layer **out, struct err *err);
 
 #endif

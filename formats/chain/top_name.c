@@ -38,8 +38,8 @@ static int join_names(const char *a, const char *b, char **out, struct err *err)
 	return no_memory(err);
 }
 
-/* The directory of a path, links resolved, with a slash at its end. One that is not there is left
- * as it is written: who creates the file says so. */
+/* The directory of a path, links resolved, with a slash at its end. One that does not exist is left
+ * as it is written: creating the file will fail for that. */
 static int resolve_dir(const char *path, char **out, struct err *err)
 {
 	const char *last = dir_last_part(path);
@@ -170,7 +170,7 @@ int chain_name_top(const struct layer *top, struct file_opener *opener, const ch
 	return 0;
 }
 
-/* Of the next one to open the image. */
+/* The next program to open the image will take its backing file for this format. */
 static bool will_take_format(const struct layer *layer, enum image_format format)
 {
 	const struct layer_backing *b = &layer->backing;

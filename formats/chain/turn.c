@@ -45,7 +45,7 @@ static int may_write(const struct layer *layer, unsigned n_own, struct err *err)
 						: layer_refuse(layer, &layer->refused.write, err);
 }
 
-/* What is known of it would be of another state than what is on disk. */
+/* Refuses a file that was changed: what is known of it is of another state than what is on disk. */
 static int refuse_changed(const struct layer *layer, struct err *err)
 {
 	struct shown shown;

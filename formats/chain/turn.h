@@ -11,11 +11,12 @@
 struct chain;
 struct err;
 
-/* Refuses what forbids that, and can be known without trying; changes nothing. */
+/* What chain_turn_writable() would say, as far as it can be known without trying; changes
+ * nothing. */
 int chain_check_writable(const struct chain *chain, unsigned i, unsigned n_own, struct err *err);
-/* Layer i may be written to from now on: its files have an overlay's locks and are looked at no
- * more (file_look()). n_own: chains of the caller that hold it; another's refuses. What is asked
- * before the first write (begin_writing) is the caller's. Nothing that reads through it need stop.
+/* Layer i may be written to from now on: its files have an overlay's locks, and changes of them are
+ * looked for no more (file_look()). n_own: how many chains of the caller hold it; a chain of
+ * another disk refuses. begin_writing is the caller's to call. Readers of the layer may go on.
  * -EBUSY: another program, or another disk of this engine, has it; -ESTALE: it was changed since it
  * was opened; -EACCES, -EROFS, -ENOTSUP; each with a sentence, and all is as it was. Blocks. */
 int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct err *err);
