@@ -69,9 +69,10 @@ static int audit_tables(struct qed *q, struct check_result *found, struct err *e
 	return 0;
 }
 
-/* Where new space is, and what is to be had back first: leaks, and a last, partial cluster, which
- * the audit found nothing in. A device has no end to append at, and old bytes everywhere. An
- * earlier job of this handle may have written behind the end and failed to cut it off. */
+/* Finds where new space begins, and takes leaks out first, with a partial cluster at the end, to
+ * which nothing refers. On a device the image's end is behind its last cluster, and any byte may be
+ * an old one. In a file an earlier job of this handle may have written behind the end and failed to
+ * cut that off. */
 static int qed_find_space(struct qed *q, const struct check_result *found, uint64_t *n_left,
 			  struct err *err)
 {
@@ -140,8 +141,8 @@ int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_
 
 	if (rc)
 		return rc;
-	/* Leaks are taken out before space is taken; how far that comes only trying tells. It never
-	 * makes the file longer, beyond its last cluster's end. */
+	/* Leaks are taken out before space is taken. How much that gains only trying tells, so it
+	 * is not counted on; it makes no file longer than to its last cluster's end. */
 	*end_off = layer->file->is_block ? found.image_end_off : layer->file->len;
 	*end_off = round_up(*end_off, layer->cluster_len);
 	if (__builtin_mul_overflow(n_tables, q->table_clusters, &n_clusters) ||

@@ -65,7 +65,7 @@ static uint64_t used_end(const struct compact *c)
 	return end;
 }
 
-/* The data clusters that lie last, for the gaps that lie first. */
+/* Chooses data clusters that lie last, to be moved into the gaps that lie first. */
 static void choose_data(struct compact *c)
 {
 	uint64_t dst = c->gap, src = c->n_clusters;
@@ -166,7 +166,7 @@ static int cut_tail(struct compact *c)
 	return rc ? rc : file_sync(c->file);
 }
 
-/* Behind the second barrier: the old places are free. */
+/* The second barrier has ended, so the old places are free: notes that, and gives them back. */
 static int retire(struct compact *c, uint64_t n)
 {
 	uint64_t end;
@@ -197,7 +197,7 @@ static int make_moves(struct compact *c, uint64_t n)
 	for (unsigned i = 0; i < c->n_moves; i++) {
 		const struct move *move = &c->moves[i];
 
-		if (!move->entry_off) /* in use, and nothing names it: not what was checked */
+		if (!move->entry_off) /* in use and no entry found: not what was checked */
 			return -EUCLEAN;
 		rc = copy_bytes(c, move->src << cluster_bits, move->dst << cluster_bits,
 				n << cluster_bits);

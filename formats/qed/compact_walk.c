@@ -47,7 +47,7 @@ static bool in_file(const struct compact *c, uint64_t entry, uint64_t n)
 	       entry >> c->q->cluster_bits <= c->n_clusters - n;
 }
 
-/* What is named once, inside the file; anything else is not the image that was checked. */
+/* Each cluster lies in the file and has one entry; else this is not the image that was checked. */
 static void mark_used(struct compact *c, uint64_t entry, uint64_t n, bool table)
 {
 	uint64_t first = entry >> c->q->cluster_bits;
@@ -106,7 +106,7 @@ int compact_find_used(struct compact *c)
 	rc = compact_each_entry(c, q->l1_off, c->l1_buf, mark_table);
 	if (!rc && !c->unsound)
 		rc = compact_each_data_entry(c, mark_data);
-	/* Room for one table more behind the end, which a table may go by way of. */
+	/* One table more fits behind the end: move_table() may move a table there on its way. */
 	if (!q->layer.file->is_block)
 		c->n_clusters += q->table_clusters;
 	return rc ? rc : c->unsound ? -EUCLEAN : 0;

@@ -15,7 +15,7 @@ int compact_each_entry(struct compact *c, uint64_t table_off, uint8_t *buf, entr
 int compact_each_data_entry(struct compact *c, entry_fn each);
 /* Fills the bitmaps. 0, -EUCLEAN where something is not as the check found it, or -errno. */
 int compact_find_used(struct compact *c);
-/* Whether the file system knows the range to be zeros. */
+/* The file system tells, and is believed, that the range is a hole. */
 bool compact_is_hole(const struct compact *c, uint64_t off, uint64_t len);
 
 #endif

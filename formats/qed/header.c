@@ -144,8 +144,8 @@ int qed_read_backing_name(struct qed *q, const char *name, struct err *err)
 	return 0;
 }
 
-/* Changes features and autoclear bits on disk and then here. The sync in front makes durable what
- * the check has just seen, the one behind makes the header durable before anything is written. */
+/* The first sync makes durable what the check has just seen, the second one the header, before
+ * anything else is written. */
 int qed_rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear, struct err *err)
 {
 	uint8_t header[QED_HEADER_LEN];

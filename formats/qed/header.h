@@ -15,16 +15,17 @@ int qed_rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear, str
 
 /* `name`, in all of these: the image's, as it may be printed. */
 
-/* The header into q->header, its fields that need no other checked. 0 or -errno with a sentence. */
+/* Reads the header into q->header and checks its length and magic. 0 or -errno with a sentence. */
 int qed_read_header(struct qed *q, const char *name, struct err *err);
 
-/* Sizes from the header, checked. 0 or -errno with a sentence. */
+/* Takes the sizes from the header and checks them. 0 or -errno with a sentence. */
 int qed_parse_geometry(struct qed *q, const char *name, struct err *err);
 
-/* Refuses tables and names outside the file. 0 or -errno with a sentence. */
+/* Takes the disk's length and the L1 table's place from the header and checks them. 0 or -errno
+ * with a sentence. */
 int qed_check_ranges(struct qed *q, const char *name, struct err *err);
 
-/* The recorded name of the backing file. 0 or -errno with a sentence. */
+/* Reads the recorded name of the backing file. 0 or -errno with a sentence. */
 int qed_read_backing_name(struct qed *q, const char *name, struct err *err);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * QED: the backing link, dropped or led to another file. Feature bits and the
+ * QED: the backing link, dropped or replaced by another. Feature bits and the
  * name's place are in the 64-byte header, which is written at once inside
  * sector 0. A new name goes to bytes of the header clusters that nothing uses
  * and is durable before the header names it. Writing it over the old one was
@@ -88,7 +88,7 @@ int qed_stage_link(struct layer *layer, struct staged *staged)
 	return rc ? rc : staged_add(staged, STAGE_HEADER, layer->file, 0, header, sizeof(header));
 }
 
-/* The header in memory is what a later change starts from. */
+/* Makes the same change to the header in memory, which a later change starts from. */
 void qed_link_durable(struct layer *layer)
 {
 	struct qed *q = qed_of(layer);
@@ -100,7 +100,7 @@ void qed_link_durable(struct layer *layer)
 	put_le64(q->header + QED_H_FEATURES, q->features);
 	put_le32(q->header + QED_H_BACKING_OFF, link ? link->name_off : 0);
 	put_le32(q->header + QED_H_BACKING_LEN, link ? link->name_len : 0);
-	layer->backing.told_raw = false; /* the old one was */
+	layer->backing.told_raw = false; /* that was about the old backing file */
 	layer->backing.probe = link && !link->raw;
 	free(q->new_link);
 	q->new_link = NULL;

@@ -46,7 +46,7 @@ static uint64_t host_end(const struct qed *q)
 	return MAX(round_up(q->layer.file->len, q->layer.cluster_len), q->layer.alloc_end);
 }
 
-/* A range that begins at an entry's offset is on clusters and inside the image. */
+/* The range begins on a cluster and lies inside the image. */
 static bool host_range_ok(const struct qed *q, uint64_t host_off, uint64_t len)
 {
 	uint64_t end;
@@ -110,7 +110,7 @@ static int qed_classify(const struct qed *q, uint64_t entry, enum extent_kind *k
 	return 0;
 }
 
-/* No L2 table: the hole goes on through the L1 slice's next empty entries, as far as asked. */
+/* Without an L2 table the unallocated extent goes on through the L1 slice's next empty entries. */
 static int qed_map_empty_l1(struct qed *q, uint64_t len, struct extent *out,
 			    struct table_need *need)
 {
@@ -132,7 +132,7 @@ static int qed_map_empty_l1(struct qed *q, uint64_t len, struct extent *out,
 	return 0;
 }
 
-/* Lengthens *out by the entries behind `byte` that go on with it, up to the slice's end. */
+/* Lengthens *out by the entries behind `byte` that continue it, up to the slice's end. */
 static void qed_extend_extent(const struct qed *q, const struct table *l2, uint32_t byte,
 			      uint64_t len, struct extent *out)
 {
@@ -187,7 +187,7 @@ static uint64_t slice_span(const struct qed *q)
 	return (uint64_t)(q->slice_len / QED_ENTRY_LEN) << q->cluster_bits;
 }
 
-/* The part of [guest_off, end) that one L2 slice maps. */
+/* How many bytes of [guest_off, end) the L2 slice for guest_off maps. */
 static uint64_t qed_len_in_slice(const struct qed *q, uint64_t guest_off, uint64_t end)
 {
 	uint64_t span = slice_span(q);
@@ -195,9 +195,9 @@ static uint64_t qed_len_in_slice(const struct qed *q, uint64_t guest_off, uint64
 	return MIN(end - guest_off, span - (guest_off & (span - 1)));
 }
 
-/* Every slice a mapping changes is in memory and its entries are empty, or no more than `over`. A
- * slice of a table that does not exist yet comes with it. */
-static int qed_publish_prepare(struct qed *q, const struct mapping *map, uint64_t over,
+/* Asks for every slice that the mapping changes, but for those of tables that are still to be made,
+ * and checks that no entry in them is larger than max_entry. */
+static int qed_publish_prepare(struct qed *q, const struct mapping *map, uint64_t max_entry,
 			       struct table_need *need)
 {
 	uint64_t end = map->guest_off + map->len, l2_off;
@@ -218,15 +218,15 @@ static int qed_publish_prepare(struct qed *q, const struct mapping *map, uint64_
 		if (rc)
 			return rc;
 		for (uint64_t i = 0; i < part >> q->cluster_bits; i++)
-			if (le64(l2->bytes + byte + i * QED_ENTRY_LEN) > over)
+			if (le64(l2->bytes + byte + i * QED_ENTRY_LEN) > max_entry)
 				return -EEXIST;
 	}
 	return 0;
 }
 
-/* The slice of a new table at host_off; its bytes [dirty_off, dirty_off + dirty_len) go with the
- * next commit. No slice is left clean: it would still count as unreachable when the L1 entry is
- * on disk, and its entries would be written together with their data. */
+/* Makes the slice at host_off of a new table; the next commit writes its bytes [dirty_off,
+ * dirty_off + dirty_len). Each slice has some: a clean one would still be fresh when the L1 entry
+ * is on disk, and its entries would then be written in the same stage as their data. */
 static int new_slice(struct qed *q, uint64_t host_off, uint32_t dirty_off, uint32_t dirty_len)
 {
 	struct table *slice = table_find(q->layer.cache, q->layer.file, host_off);
@@ -260,9 +260,9 @@ static int qed_new_table(struct qed *q, uint64_t l2_off, uint64_t guest_off)
 	return rc;
 }
 
-/* Gives guest_off an (empty) L2 table if it has none. No reader can tell, should publish() stop
- * behind it. A table that could not be linked is kept for the next try: slices of it are in the
- * cache and will be written, so its space can never be something else's. */
+/* Gives guest_off an empty L2 table if it has none. No reader can tell, so publish() may fail
+ * afterwards. A table that could not be linked is kept for the next try: slices of it are in the
+ * cache and will be written, so its space can never be used for anything else. */
 static int qed_link_l2(struct qed *q, uint64_t guest_off, struct table_need *need)
 {
 	uint64_t l2_off;

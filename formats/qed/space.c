@@ -2,13 +2,12 @@
 /*
  * QED: host space. The format has no map of free clusters: what nothing
  * refers to is free, and only the end of the file is known to be so. Space is
- * handed out from there by moving one offset; pieces that come back (core/gaps.h)
- * are handed out first, since each one forgotten is a leaked cluster in the
- * finished image.
+ * handed out from there by moving one offset; gaps (core/gaps.h) are handed out
+ * first, since each one forgotten is a leaked cluster in the finished image.
  *
  * Tables go to space that never held anything, so that only what is not zero
  * of a table (of up to 1 GiB) must be written. Writing zeros over a reused
- * piece instead was rejected: a commit would have to hold them all.
+ * gap instead was rejected: a commit would have to hold them all.
  */
 #include "formats/qed/space.h"
 

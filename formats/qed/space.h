@@ -18,7 +18,7 @@ int qed_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t 
 void qed_release(struct layer *layer, uint64_t host_off, uint64_t len);
 /* Space for one L2 table. On a regular file it is known to read zeros. 0, -ENOSPC, -EFBIG. */
 int qed_reserve_table(struct qed *q, uint64_t *host_off);
-/* There is one copy, and space is to be reserved for it. */
+/* layer_fill_ops.copy_target: one copy, for which space is to be reserved. */
 int qed_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
 		    struct destination *out, struct table_need *need);
 

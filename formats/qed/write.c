@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * QED: the guest's writes. A cluster that has space is the guest's alone and is
- * written in place; one without, or marked zero, gets space and an entry. The
- * format can't free: what would read zeros and has space is written with zeros
- * by the engine, since there is nothing here that takes space back.
+ * written in place; one without, or with a zero entry, gets space and an entry.
+ * The format can't free a cluster: where the guest wants zeros in one that has
+ * space, the engine writes zeros there.
  */
 #include "formats/qed/write.h"
 
@@ -44,7 +44,7 @@ int qed_write_target(struct layer *layer, uint64_t guest_off, uint64_t len, stru
 	return 0;
 }
 
-/* The entries are there to be replaced: none of them has space. */
+/* All entries that it replaces are without space. */
 int qed_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		      struct table_need *need)
 {

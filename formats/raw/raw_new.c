@@ -4,9 +4,9 @@
  * has no tables: the guest's byte N goes to the file's byte N, nothing is ever
  * reserved or recorded, and what was not written is a hole and reads zeros.
  *
- * So it answers that it lacks everything, and there is nothing on disk a proof
- * could read (no_tables): a flatten walks the disk once. Remembering in
- * memory what was written was rejected: it is not asked twice.
+ * So map() answers that the file lacks everything, and there is nothing on disk
+ * that a proof could read (no_tables): a flatten walks the disk once. Remembering
+ * in memory what was written was rejected: a flatten asks for no range twice.
  */
 #include "formats/raw/raw_new.h"
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A raw image whose file has another one that says which of its blocks are zeros
- * (io/source/source.h):
- * that one is read in tables, as the tables of an image are.
+ * A raw image of which a program supplies the bytes, and a second file that says which of its
+ * blocks are zeros (io/source/source.h). That second file is read in tables, as an image's are.
  */
 #include "formats/raw/raw_zeros.h"
 
@@ -12,6 +11,7 @@
 #include "io/file.h"
 #include "io/source/source.h"
 
+/* Blocks of which one table tells: a bit for each. */
 #define TABLE_BLOCKS (8 * (uint64_t)TABLE_MAX_LEN)
 
 static bool block_is_zero(const struct table *table, uint64_t block)
