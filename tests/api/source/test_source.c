@@ -130,15 +130,23 @@ Test(source, one_that_is_away_pauses_the_job_which_goes_on_by_itself)
 	source_rig_expect_alone("top", LEN);
 }
 
+/* A disk whose job has stopped as its source is away. */
+static struct bpull_disk *open_stopped(struct bpull_job_options options)
+{
+	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
+
+	mem_source_fail(sources.of[0], -EHOSTUNREACH);
+	source_rig_start(disk, options);
+	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
+	return disk;
+}
+
 /* Nothing else wakes the engine, and what can't be reached is not left out. */
 Test(source, one_that_is_back_at_once_is_asked_by_a_timer)
 {
-	struct bpull_disk *disk;
+	struct bpull_disk *disk =
+		open_stopped((struct bpull_job_options){ .on_error = BPULL_ON_ERROR_IGNORE });
 
-	disk = open_over((struct mem_source_how){ .max_size = 65536 });
-	mem_source_fail(sources.of[0], -EHOSTUNREACH);
-	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_IGNORE });
-	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
 	mem_source_fail(sources.of[0], 0);
 	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_RESUMED);
 	cr_assert_eq(source_rig_next_event().status, BPULL_JOB_COMPLETED);
@@ -148,12 +156,9 @@ Test(source, one_that_is_back_at_once_is_asked_by_a_timer)
 
 Test(source, a_job_that_the_program_paused_meanwhile_stays_paused)
 {
+	struct bpull_disk *disk = open_stopped((struct bpull_job_options){ 0 });
 	struct bpull_event event;
 
-	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
-	mem_source_fail(sources.of[0], -EHOSTUNREACH);
-	source_rig_start(disk, (struct bpull_job_options){ 0 });
-	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
 	bpull_job_pause(disk);
 	mem_source_fail(sources.of[0], 0);
 	cr_expect_eq(bpull_engine_wait(engine, &event, 1, 2500), 0);
@@ -166,12 +171,9 @@ Test(source, a_job_that_the_program_paused_meanwhile_stays_paused)
 
 Test(source, one_that_is_away_can_be_given_up)
 {
+	struct bpull_disk *disk = open_stopped((struct bpull_job_options){ 0 });
 	struct bpull_event event;
 
-	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
-	mem_source_fail(sources.of[0], -EHOSTUNREACH);
-	source_rig_start(disk, (struct bpull_job_options){ 0 });
-	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
 	bpull_job_abort(disk);
 	event = source_rig_next_event();
 	cr_assert_eq(event.type, BPULL_EVENT_JOB);
@@ -183,12 +185,9 @@ Test(source, one_that_is_away_can_be_given_up)
 Test(source, a_job_that_was_given_up_keeps_nothing_awake)
 {
 	struct pollfd ready = { .events = POLLIN };
+	struct bpull_disk *disk = open_stopped((struct bpull_job_options){ 0 });
 	struct bpull_event event;
 
-	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
-	mem_source_fail(sources.of[0], -EHOSTUNREACH);
-	source_rig_start(disk, (struct bpull_job_options){ 0 });
-	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
 	bpull_job_abort(disk);
 	cr_assert_eq(source_rig_next_event().status, BPULL_JOB_CANCELED);
 	cr_expect_eq(bpull_engine_wait(engine, &event, 1, 2500), 0);

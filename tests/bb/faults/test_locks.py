@@ -110,6 +110,14 @@ class SlowPull:
         return harness.finish(self.process, 20)
 
 
+def judge_killed(result, top, flat):
+    """The slow pull was killed in its middle, and the image can be pulled to its end."""
+    check(result.rc == 137, f'the slow pull was over too soon: {result}')
+    images.settle(top)
+    bp('pull', top)
+    images.judge_pulled(top, 'qcow2', flat)
+
+
 @case('what others may do while a pull runs')
 def while_pulling(d):
     top = chain(d, 32 * MIB)
@@ -130,10 +138,7 @@ def while_pulling(d):
         refused(LOCKED, ['middle.img', LOCK_WORDS], 'pull', f'{d}/middle.img', timeout=20)
     finally:
         result = pull.end(signal.SIGKILL)
-    check(result.rc == 137, f'the slow pull was over too soon: {result}')
-    images.settle(top)
-    bp('pull', top)
-    images.judge_pulled(top, 'qcow2', flat)
+    judge_killed(result, top, flat)
 
 
 @case('what qemu-storage-daemon and other commands of ours may do while a pull runs')
@@ -157,10 +162,7 @@ def daemon_while_pulling(d):
         check(images.digest(f'{d}/base.img') == before, 'the base changed')
     finally:
         result = pull.end(signal.SIGKILL)
-    check(result.rc == 137, f'the slow pull was over too soon: {result}')
-    images.settle(top)
-    bp('pull', top)
-    images.judge_pulled(top, 'qcow2', flat)
+    judge_killed(result, top, flat)
 
 
 def without_ofd_locks():

@@ -184,24 +184,31 @@ Test(yields, a_map_that_reads_tables)
 	cr_assert_eq(call.rc, 1);
 }
 
-/* The layers that the job drops are closed when the map has done with them, and not before. */
-Test(yields, a_map_of_a_disk_whose_job_ends)
+/* A map that is held up inside, of a disk whose job is told meanwhile to end. */
+static void map_as_the_job_ends(struct call *call)
 {
 	struct bpull_job_options o = { .size = sizeof(o), .flags = BPULL_JOB_MANUAL_FINALIZE };
-	struct call call = { .run = yields_call_map };
 	struct bpull_event event = { 0 };
 
-	call.disk = yields_open_disk("top", 0, NULL);
-	cr_assert_eq(bpull_job_start(call.disk, &o, NULL), 0);
+	call->disk = yields_open_disk("top", 0, NULL);
+	cr_assert_eq(bpull_job_start(call->disk, &o, NULL), 0);
 	while (event.status != BPULL_JOB_READY)
 		cr_assert_eq(bpull_engine_wait(yields_engine, &event, 1, -1), 1);
 	engine_enter(yields_engine);
-	table_cache_drop_clean(yields_engine->cache, call.disk->chain->layers[1]->file);
+	table_cache_drop_clean(yields_engine->cache, call->disk->chain->layers[1]->file);
 	engine_leave(yields_engine);
 	gate_shut(GATE_READ, "template", 1);
-	yields_begin_call(&call);
+	yields_begin_call(call);
 	gate_wait();
-	cr_assert_eq(bpull_job_finalize(call.disk), 0);
+	cr_assert_eq(bpull_job_finalize(call->disk), 0);
+}
+
+/* The layers that the job drops are closed when the map has done with them, and not before. */
+Test(yields, a_map_of_a_disk_whose_job_ends)
+{
+	struct call call = { .run = yields_call_map };
+
+	map_as_the_job_ends(&call);
 	yields_check_read(yields_guest, 0, 0x5a);
 	cr_assert_eq(bpull_disk_depth(call.disk), 3);
 	gate_open();
@@ -215,33 +222,22 @@ Test(yields, a_map_of_a_disk_whose_job_ends)
  * ring's idle workers end after five seconds, and wake the engine's thread by that. */
 Test(yields, a_map_that_ends_wakes_the_job_that_waits_for_it)
 {
-	struct bpull_job_options o = { .size = sizeof(o), .flags = BPULL_JOB_MANUAL_FINALIZE };
 	struct pollfd ready = { .events = POLLIN };
 	struct call call = { .run = yields_call_map };
-	struct bpull_event event = { 0 };
+	struct bpull_event event;
 	bool waits = false;
 
 	bpull_engine_close(yields_engine);
 	yields_open_engine(IO_CHOICE_THREADS);
 	ready.fd = bpull_engine_fd(yields_engine);
-	call.disk = yields_open_disk("top", 0, NULL);
-	cr_assert_eq(bpull_job_start(call.disk, &o, NULL), 0);
-	while (event.status != BPULL_JOB_READY)
-		cr_assert_eq(bpull_engine_wait(yields_engine, &event, 1, -1), 1);
-	engine_enter(yields_engine);
-	table_cache_drop_clean(yields_engine->cache, call.disk->chain->layers[1]->file);
-	engine_leave(yields_engine);
-	gate_shut(GATE_READ, "template", 1);
-	yields_begin_call(&call);
-	gate_wait();
-	cr_assert_eq(bpull_job_finalize(call.disk), 0);
+	map_as_the_job_ends(&call);
 	while (!waits) {
 		engine_enter(yields_engine);
 		waits = call.disk->guests.dropping;
 		engine_leave(yields_engine);
 	}
-	usleep(50 *
-	       1000); /* so that the engine's thread sleeps: a shorter time hides a bug, no more */
+	/* So that the engine's thread sleeps: a shorter time hides a bug, no more. */
+	usleep(50 * 1000);
 	gate_open();
 	yields_end_call(&call);
 	cr_assert_eq(poll(&ready, 1, 30 * 1000), 1, "the job sleeps on");
