@@ -3,8 +3,8 @@
 """What documents and comments promise, as TAP: the lists of states in
 docs/architecture.md have every state of the code, no sentence hides who does a
 thing, no comment is a question, parts of a range are called by the words of
-docs/glossary.md, and documents name functions and files that exist: docs/architecture.md
-those of the library.
+docs/glossary.md, and documents name functions, tests and files that exist:
+docs/architecture.md those of the library.
 
 usage: check_prose.py ROOT"""
 import pathlib
@@ -148,6 +148,26 @@ def unknown_names(root):
                     yield f"{place}: no source has {quoted}"
 
 
+TEST = re.compile(r"^(?:Parameterized)?Test\((?:[^,()]*, )?(\w+), (\w+)", re.M)
+CASE = re.compile(r"(\w+)/(\w+)(\.\.\.)?")  # SUITE/TEST, or how it begins
+
+
+def unknown_tests(root):
+    """Tests that documents and the soak verb name: Criterion calls it a success where none has the name."""
+    there = {case for path in c_files(root, ("tests",)) for case in TEST.findall(path.read_text())}
+    suites = {suite for suite, _ in there}
+    if len(there) < 900:
+        yield f"only {len(there)} tests found: the pattern is wrong"
+    for path in sorted(found for pattern in DOCUMENTS for found in root.glob(pattern)):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for suite, test, begins in (case.groups() for quoted in QUOTED.findall(line) if (case := CASE.fullmatch(quoted))):
+                if suite in suites and not (root / "tests" / suite / test).exists() and not any(
+                        of == suite and (name.startswith(test) if begins else name == test) for of, name in there):
+                    yield f"{path.relative_to(root)}:{number}: no test {suite}/{test}"
+    for suite, rows in re.findall(r"soak_drawn (\w+) [A-Z]+ \"\$seed\"((?:[\s\\]+\w+:\d+)+)", (root / "tools/dev").read_text()):
+        yield from (f"tools/dev: no test {suite}/{name}" for name in re.findall(r"(\w+):", rows) if (suite, name) not in there)
+
+
 def unknown_functions(root):
     """Functions that docs/architecture.md names, and the library no longer has: a test may have one of that name."""
     there = {name for path in c_files(root, LIBRARY) for name in tree.functions(path)}
@@ -166,6 +186,7 @@ def main():
               ("no comment is a question", questions(root), "say what is so"),
               ("parts of a range have the glossary's names", other_nouns(root), "docs/glossary.md has the words"),
               ("documents name what there is", unknown_names(root), "write the name that it has now"),
+              ("documents and soaks name tests that are there", unknown_tests(root), "write the name that it has now"),
               ("the architecture names the library's functions", unknown_functions(root), "write the name that it has now")]
     return tree.report(checks)
 
