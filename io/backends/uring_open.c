@@ -12,16 +12,17 @@
 
 #include "io/backends/uring.h"
 
-#define URING_PROBE_S 2 /* what is asked of the kernel's threads takes no longer */
+#define URING_PROBE_S 2 /* seconds in which the kernel's threads must have answered */
 
-/* Everything that the backend asks of the kernel, and the round trip's. */
+/* Operations that the backend submits, with those that probe the ring. */
 static const uint8_t ops_used[] = {
 	IORING_OP_READ,       IORING_OP_WRITE,    IORING_OP_READV,           IORING_OP_WRITEV,
 	IORING_OP_READ_FIXED, IORING_OP_FSYNC,    IORING_OP_SYNC_FILE_RANGE, IORING_OP_WRITE_FIXED,
 	IORING_OP_NOP,        IORING_OP_POLL_ADD, IORING_OP_TIMEOUT,         IORING_OP_ASYNC_CANCEL,
 };
 
-/* And of the tables of uring_tables.c, as well as what enables the ring and its descriptor. */
+/* Calls of io_uring_register(): for uring_tables.c, the eventfd, the probe, and enabling the
+ * ring. */
 static const uint8_t registers_used[] = {
 	IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_EVENTFD,      IORING_REGISTER_PROBE,
 	IORING_REGISTER_FILES2,       IORING_REGISTER_FILES_UPDATE, IORING_UNREGISTER_FILES,
@@ -100,18 +101,20 @@ static int try_round_trip(struct io_uring *ring)
 	return rc;
 }
 
-/* 0: the kernel's threads come. It does an fsync on one of those, whatever the file, and what is
- * said to be asynchronous. -EAGAIN: they do not. */
+/* Asks for two requests that the kernel runs on threads of its own: an fsync of any file, and what
+ * is flagged as asynchronous. 0: they ended; -EAGAIN: its threads do not come. */
 static int check_threads(struct io_uring *ring, int any_fd)
 {
 	struct __kernel_timespec limit = { .tv_sec = URING_PROBE_S };
-	struct io_uring_sqe *nop = io_uring_get_sqe(ring), *sync = io_uring_get_sqe(ring);
+	struct io_uring_sqe *nop, *sync;
 	struct io_uring_cqe *cqe;
 	bool missing = false;
 	int rc;
 
-	if (!nop || !sync) /* a ring of one: the same in turn */
+	if (io_uring_sq_space_left(ring) < 2) /* of a ring of one entry nothing is asked */
 		return 0;
+	nop = io_uring_get_sqe(ring);
+	sync = io_uring_get_sqe(ring);
 	io_uring_prep_nop(nop);
 	nop->flags |= IOSQE_ASYNC;
 	io_uring_prep_fsync(sync, any_fd, IORING_FSYNC_DATASYNC);
