@@ -10,10 +10,10 @@
 #include "io/base.h"
 #include "io/err.h"
 
-/* Forbidden, unknown, too old, out of locked memory: the threads can do it all. The one that the
- * ring's backend has started stays. Where it ended first, its place could be gone before the next
- * one starts: the kernel counts a thread for a while after it was joined, and others of the same
- * user start threads, too. */
+/* Where io_uring is forbidden, unknown or too old, or has no locked memory, threads do all. The
+ * thread that the ring's backend has started goes on in the other backend: the kernel counts a
+ * thread for a while after it was joined, so under a limit on processes another program could take
+ * its place before a new one starts. */
 static int open_any(unsigned depth, unsigned n_threads, struct io **out, struct err *err)
 {
 	struct workers *left = NULL;

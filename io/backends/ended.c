@@ -31,7 +31,7 @@ unsigned ended_take(struct ended *e, struct io_req **out, unsigned max)
 {
 	unsigned n;
 
-	/* Most looks find nothing. What ends a moment later is told of. */
+	/* Most calls find nothing. A request that ends just after this look signals wake_fd. */
 	if (!atomic_load(&e->has_any))
 		return 0;
 	pthread_mutex_lock(e->lock);

@@ -14,7 +14,7 @@
 
 struct ended {
 	int wake_fd;
-	pthread_mutex_t *lock; /* of those who have this: guards what is below */
+	pthread_mutex_t *lock; /* of the struct that this is in; guards what is below */
 	struct req_list list;
 	bool quiet;          /* the owner looks by itself */
 	atomic_bool has_any; /* something is in `list`: read without the lock */
@@ -23,9 +23,10 @@ struct ended {
 void ended_init(struct ended *ended, pthread_mutex_t *lock, int wake_fd);
 /* The caller holds the lock. */
 void ended_add(struct ended *ended, struct io_req *req);
-/* Whether the owner is told. Switched on again, it is, of what has ended meanwhile. On at first. */
+/* Switches the signals of wake_fd on or off; they are on at first. Switched on, it signals at once
+ * if requests have ended meanwhile. */
 void ended_set_notify(struct ended *ended, bool on);
-/* At most max of them; returns how many. */
+/* Moves at most max of the requests into out; returns how many. */
 unsigned ended_take(struct ended *ended, struct io_req **out, unsigned max);
 
 #endif

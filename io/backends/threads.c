@@ -44,7 +44,7 @@ static int64_t attempt_call(struct io_req *req)
 	case IO_WRITE:
 		iov = io_req_rest(req, &n);
 		n = MIN(n, (unsigned)IOV_MAX);
-		/* To pwritev2() alone, an offset of -1 is the file's position: never there. */
+		/* pwritev2(), unlike pwritev(), takes the offset -1 for the file's own position. */
 		got = req->uncached && off >= 0
 			      ? libc_pwritev2(req->file->fd, iov, (int)n, off, RWF_DONTCACHE)
 			      : pwritev(req->file->fd, iov, (int)n, off);
@@ -107,7 +107,7 @@ static void set_pool_notify(struct io *io, bool on)
 	workers_set_notify(((struct threads *)io)->workers, on);
 }
 
-/* Nothing to register with; the hints end here. */
+/* The hints to register memory and files end here: threads have nothing to register with. */
 static void ignore_memory(struct io *io, void *base, size_t len)
 {
 }

@@ -29,9 +29,9 @@
 #define MAX_DEPTH 4096
 #define BATCH     64 /* completions taken at once */
 
-/* One that is over by itself. What wait() watches has become readable: the workers' part of it is
- * looked at next. */
-static bool take_own_mark(struct uring *u, const void *data)
+/* Takes the completion of a request of the backend's own; false: it is none of those. After that of
+ * wait() the workers' requests are looked at, so the eventfd is cleared here. */
+static bool take_own_request(struct uring *u, const void *data)
 {
 	if (!uring_queue_mark_over(u, data))
 		return false;
@@ -42,7 +42,7 @@ static bool take_own_mark(struct uring *u, const void *data)
 	return true;
 }
 
-/* True: it is finished, else it goes on waiting. */
+/* Takes what one attempt gave. True: the request is finished; false: it must be tried again. */
 static bool take_attempt(struct uring *u, struct io_req *req, int got)
 {
 	u->n_kernel--;
@@ -64,7 +64,7 @@ static unsigned collect_ring(struct uring *u, struct io_req **out, unsigned max)
 		unsigned got = io_uring_peek_batch_cqe(&u->ring, cqes, want);
 		for (unsigned i = 0; i < got; i++) {
 			struct io_req *req = io_uring_cqe_get_data(cqes[i]);
-			if (take_own_mark(u, req))
+			if (take_own_request(u, req))
 				continue;
 			if (take_attempt(u, req, cqes[i]->res))
 				out[n++] = req;
@@ -115,7 +115,7 @@ static unsigned reap_done(struct io *io, struct io_req **out, unsigned max)
 	return n;
 }
 
-/* What a look at the ring would make the kernel put there. */
+/* The kernel has completions that it puts into the ring only when it is entered. */
 static bool has_hidden(const struct uring *u)
 {
 	return IO_URING_READ_ONCE(*u->ring.sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
@@ -128,7 +128,7 @@ static bool has_done(const struct io *io)
 	return u->done.first || (uring_queue_owes(u) && io_uring_cq_ready(&u->ring));
 }
 
-/* Whether those tell of what they end. */
+/* Switches the signals of the threads beside the ring on or off. */
 static void set_threads_notify(struct uring *u, bool on)
 {
 	workers_set_notify(u->workers, on);
@@ -178,7 +178,7 @@ static int wait_in_ring(struct io *io, int fd, int timeout_ms)
 	}
 	if (!u->watches) /* no room: it may not sleep */
 		timeout_ms = 0;
-	if (u->quiet) /* their ends come by that descriptor, too */
+	if (u->quiet) /* what the threads end must wake this wait, by the eventfd in fd */
 		set_threads_notify(u, true);
 	ts = (struct __kernel_timespec){ .tv_sec = timeout_ms / 1000,
 					 .tv_nsec = timeout_ms % 1000 * 1000000 };

@@ -21,10 +21,10 @@ struct uring {
 	struct io_uring ring;
 	int wake_fd;
 	bool quiet;             /* no thread waits for wake_fd: it is neither written to nor read */
-	bool watches;           /* a request to watch wait()'s descriptor is with the kernel */
-	bool guarded;           /* so is one to say when a while is over */
-	bool recalling;         /* and one to give back what it has not begun */
-	bool stuck;             /* its threads don't come: the workers do what is not begun */
+	bool watches;           /* the kernel has a request that polls wait()'s descriptor */
+	bool guarded;           /* it has a timeout, after which n_over is looked at */
+	bool recalling;         /* it has a request to cancel all that it has not begun */
+	bool stuck;             /* its threads don't come: workers do what it has not begun */
 	unsigned n_over;        /* requests that the kernel ended, modulo 2^32 */
 	unsigned n_over_before; /* when guarded was set */
 	struct __kernel_timespec guard_time;
@@ -36,19 +36,20 @@ struct uring {
 	struct workers *workers;
 	struct req_list writes; /* submitted, for the writer */
 	struct writer *writer;  /* NULL: there was no such write yet */
-	bool no_writer;         /* it may not be started */
-	unsigned n_writing;     /* it has so many, all of writing_to */
+	bool no_writer;         /* its thread could not be started */
+	unsigned n_writing;     /* writes that it has, all to writing_to */
 	const struct file *writing_to;
-	/* Buffered writes that wait and are with the kernel, or on their way: of one file at a
+	/* Buffered writes that may wait and that the kernel has, or will get: to one file at a
 	 * time. */
 	struct {
 		const struct file *file;
 		unsigned n;
 	} ring_writes;
+	/* The workers that do such writes to other files meanwhile. */
 	struct {
-		struct workers *pool; /* NULL: there was none yet */
-		bool is_refused;      /* it may not be started */
-	} lanes;                      /* do those of other files */
+		struct workers *pool; /* NULL: none was needed yet */
+		bool is_refused;      /* none could be started */
+	} lanes;
 
 	/* uring_tables.c */
 	struct {
@@ -61,7 +62,8 @@ struct uring {
 	} mem; /* that is registered */
 };
 
-/* Without left NULL, *left is the pool of threads that it has started before it failed, or NULL. */
+/* On error *left becomes the pool of threads that was started before, or NULL; with left NULL the
+ * pool is freed. */
 int io_uring_backend_open(unsigned depth, struct io **out, struct workers **left, struct err *err);
 
 #endif

@@ -19,7 +19,7 @@
 #include "io/backends/uring_tables.h"
 #include "io/wake.h"
 
-/* No request of those with the kernel has ended for so long: perhaps none will. */
+/* Seconds in which no request that the kernel has ended: after that perhaps none will. */
 #define STUCK_S      5
 #define MAX_REFUSALS 1000       /* submissions in a row the kernel had no room for */
 #define MAX_TRANSFER (1U << 30) /* bytes a request asks for at once; lengths are 32 bit */
@@ -74,8 +74,9 @@ static void prep_req(struct uring *u, struct io_uring_sqe *sqe, struct io_req *r
 		sqe->fd = slot;
 		sqe->flags |= IOSQE_FIXED_FILE;
 	}
-	/* It did not get through without waiting: let it wait. Or the kernel would copy here and
-	 * now what is in the page cache, 50 us for 256 KiB. */
+	/* On a thread of the kernel's: a request that was refused because it would wait, and one
+	 * (offload) for which the kernel would copy here what is in the page cache, 50 us for
+	 * 256 KiB. */
 	if (req->n_retries || req->offload)
 		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, req);
@@ -135,7 +136,7 @@ void uring_queue_recall(struct uring *u)
 /* From the waiting list into the submission ring, as far as the kernel may hold. */
 static void feed_ring(struct uring *u)
 {
-	/* Most rounds of an engine whose reads end at once. */
+	/* So it is in most rounds of an engine whose reads end at once. */
 	if (!u->writes.first && !u->waiting.first && !u->n_kernel)
 		return;
 	if (u->writes.first)

@@ -5,17 +5,18 @@
 
 #include "io/backends/uring.h"
 
-/* Puts waiting requests where the kernel looks for them, as far as it may hold. True: it is to be
- * told, by uring_queue_enter(). */
+/* Puts waiting requests into the submission ring, at most as many as the kernel may hold. True: the
+ * kernel is to be told of some, by uring_queue_enter(). */
 bool uring_queue_feed(struct io *io);
 void uring_queue_enter(struct io *io);
-/* Both. */
+/* Feeds, and then enters. */
 void uring_queue_kick(struct io *io);
 
-/* The kernel took nothing, and said this code. Short of memory: again when something completes, or
- * at once if nothing can. Another code, or too often: each request gets its error. */
+/* The kernel took no request and answered this code. Where it lacks memory, it is asked again when
+ * something completes, or at once if nothing can. After another code, or too many of these, each
+ * request in the submission ring fails with it. */
 void uring_queue_refused(struct uring *u, int code);
-/* Calls back what the kernel has not begun; the workers do it. */
+/* Cancels the requests that the kernel has not begun; the workers do them. */
 void uring_queue_recall(struct uring *u);
 /* The request ended without the kernel. */
 void uring_queue_finish(struct uring *u, struct io_req *req, int64_t result);

@@ -6,9 +6,10 @@
 #include "io/backends/threads.h"
 #include "io/backends/uring_queue.h"
 
-/* Nothing of a file in memory begins now and ends later, so the ring would hand each request to a
- * thread of the kernel's and wake the owner for each: a third of a job's time. One thread writes
- * while the owner reads. A guest would wait for either. */
+/* A job's request to a file in memory. Such requests can't begin now and end later, so the ring
+ * would hand each to a thread of the kernel's and wake the owner for each: a third of a job's time.
+ * Instead the owner reads itself and the writer's thread writes. A guest would wait for either, so
+ * its requests go to the ring. */
 static bool is_job_in_memory(const struct io_req *req)
 {
 	return req->file->now.always && req->file->io_align <= 1 && !req->for_guest &&
@@ -21,9 +22,10 @@ static bool is_for_writer(const struct io_req *req)
 	       (req->prompt && req->file->now.no_writes && req->file->io_align <= 1);
 }
 
-/* The writer's thread does the request; it starts with the first one. A file that is slow must not
- * hold up another one's writes: the ring or its workers do those meanwhile, and direct ones, which
- * the kernel begins without waiting: the thread would wait for the device with each. */
+/* True: the writer's thread is to do the request; it is started for the first one. It has writes to
+ * one file at a time, so that a slow file holds up no other: the ring or workers do those. Direct
+ * writes go to the ring, too: the kernel begins them without waiting, and the thread would wait for
+ * the device with each. */
 static bool claim_for_writer(struct uring *u, const struct io_req *req)
 {
 	if (req->kind != IO_WRITE || !is_for_writer(req) ||
@@ -37,16 +39,17 @@ static bool claim_for_writer(struct uring *u, const struct io_req *req)
 	return u->writer;
 }
 
-/* The kernel's threads do such writes, and it puts their files into 64 buckets, by chance: of a
- * bucket one write runs at a time. Behind a file that is slow, or hangs, any other would wait. So
- * the ring has those of one file at a time, and workers of our own those of the others. */
+/* A buffered write that may wait, to another file than the ring has such writes of. The kernel
+ * hashes their files into 64 buckets and runs one write of a bucket at a time, so any file could
+ * wait behind one that is slow or hangs. So the ring has writes to one file, and workers those to
+ * the others. */
 static bool is_for_lanes(const struct uring *u, const struct io_req *req)
 {
 	return io_req_is_in_turn(req) && u->ring_writes.n && u->ring_writes.file != req->file;
 }
 
-/* False: none may be started. Nor are they once the ring is stuck: all that it had is with the
- * other pool then, and a file's writes take turns within one pool only. */
+/* False: no thread may be started; or the ring is stuck, and there was no pool before: all that the
+ * ring had is with u->workers then, and a file's writes take turns within one pool only. */
 static bool start_lanes(struct uring *u)
 {
 	if (u->lanes.pool || u->lanes.is_refused || u->stuck)

@@ -2,8 +2,8 @@
 /*
  * What is registered with the ring. Every step may be refused (RLIMIT_MEMLOCK,
  * RLIMIT_NOFILE, a filter), and then requests simply name the descriptor and
- * the address. A slot is used only for the very file that was put there: a
- * file that wandered in from another ring must not read that ring's.
+ * the address. file->slot may be an index into another ring's table, so a slot
+ * counts only if it holds this very file.
  */
 #include "io/backends/uring_tables.h"
 

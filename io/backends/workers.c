@@ -34,7 +34,7 @@ struct workers {
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t more;
 	struct req_list queue;
-	struct req_list behind; /* another write to the same file is in the queue, or runs */
+	struct req_list behind; /* writes to files of which another one is in the queue, or runs */
 	struct ended ended;
 	unsigned n_threads;
 	unsigned n_idle;
@@ -102,7 +102,7 @@ static int start_one(struct workers *w)
 	return rc;
 }
 
-/* One that has just ended is counted for a moment still. */
+/* Tries again for a while: the kernel counts a thread for a moment after it has ended. */
 static int start_first(struct workers *w)
 {
 	const struct timespec pause = { .tv_nsec = WORKERS_PAUSE_NS };

@@ -28,8 +28,8 @@ void workers_set_max(struct workers *workers, unsigned max_threads);
 int workers_wake_fd(const struct workers *workers);
 /* Takes over all of the list. */
 void workers_put(struct workers *workers, struct req_list *list);
-/* Whether the eventfd is told. Switched on again, it is, of what has finished meanwhile. On at
- * first. */
+/* Switches the signals of the eventfd on or off; they are on at first. Switched on, the pool
+ * signals at once if requests have finished meanwhile. */
 void workers_set_notify(struct workers *workers, bool on);
 unsigned workers_take(struct workers *workers, struct io_req **out, unsigned max);
 /* Nothing may be queued or running. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * ext4 can't begin a buffered write and end it later, so the ring hands each to a thread of the
- * kernel's, and has a third of the time of a 4 KiB write for that. One thread of our own takes all
- * that was submitted at once. Several were rejected: they would wait for each other on the file's
- * own lock, as the kernel's would, which it therefore runs in turn.
+ * kernel's, which takes a third of the time of a 4 KiB write. One thread of our own takes all that
+ * was submitted at once. Several were rejected: they would wait for each other on the file's own
+ * lock. (So would the kernel's, which therefore runs writes to one file in turn.)
  *
  * Owner and writer may share a processor. So that the owner can pass on the first ends while the
  * rest is written, the writer gives the processor away once it has most of a batch.
@@ -20,10 +20,11 @@
 #include "io/backends/threads.h"
 #include "io/thread.h"
 
-/* Of what was taken at once, the part after which the processor is given away. A batch that is
- * shorter is written to its end: passing it on costs as much as two writes. */
-#define WRITER_PART(n) ((n)*5 / 8)
-#define WRITER_LONG    16
+/* Of a batch of n writes, after how many the processor is given away; one that is shorter than
+ * WRITER_LONG is written to its end, since giving the processor away costs as much as two
+ * writes. */
+#define WRITER_YIELD_AFTER(n) ((n)*5 / 8)
+#define WRITER_LONG           16
 
 struct writer {
 	pthread_t thread;
@@ -45,14 +46,14 @@ static void writer_finish(struct writer *w, struct io_req *req)
 
 static void writer_run_batch(struct writer *w, struct req_list *batch)
 {
-	unsigned left = batch->n, part = left - WRITER_PART(left);
+	unsigned left = batch->n, left_at_yield = left - WRITER_YIELD_AFTER(left);
 	bool is_long = left >= WRITER_LONG;
 	struct io_req *req;
 
 	while ((req = req_list_pop(batch))) {
 		io_req_run_here(req);
 		writer_finish(w, req);
-		if (is_long && --left == part)
+		if (is_long && --left == left_at_yield)
 			sched_yield();
 	}
 }
