@@ -102,6 +102,17 @@ def two_images(d):
     traced(d, 'verify', one, two)
 
 
+@case('nothing is opened behind it: resize, and commit into the file below')
+def written_to(d):
+    raw_image(f'{d}/base.img', MIB)
+    overlay(f'{d}/mid.img', 'base.img')
+    top = overlay(f'{d}/top.img', 'mid.img', base_fmt='qcow2')
+    images.qemu_io(top, 'qcow2', 'write -P 7 4k 64k')
+    traced(d, 'commit', top)
+    traced(d, 'resize', top, '+1M')
+    same(images.image_info(top)['virtual-size'], 2 * MIB, 'size')
+
+
 @case('pull --base, and a control socket that is taken away at the end')
 def with_extras(d):
     base = raw_image(f'{d}/base.img', MIB)
