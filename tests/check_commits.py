@@ -46,7 +46,7 @@ def areas(root):
     for top in SOURCES:
         found.add(top)
         for path in (root / top).glob("**/*"):
-            found.add(path.name if path.is_dir() else path.stem.removeprefix("test_"))
+            found |= {path.name} if path.is_dir() else {path.stem, path.stem.removeprefix("test_")}
     return found
 
 
@@ -56,10 +56,10 @@ def faults(message, known):
     if not parts:
         yield "the subject is not `area: what`, in lower case, without a full stop"
     else:
-        yield from (f"'{area}' is no folder, no file and no known word"
+        yield from (f"'{area}' is no folder, no file without its ending, and none of {', '.join(sorted(WORDS))}"
                     for area in parts[1].split(", ") if area not in known)
     if len(subject) > MAX_SUBJECT:
-        yield f"the subject has {len(subject)} characters, at most {MAX_SUBJECT} are read in a list"
+        yield f"the subject has {len(subject)} characters: at most {MAX_SUBJECT} are read in a list, so say the rest in the body"
     if body.strip() and not body.startswith("\n"):
         yield "no empty line behind the subject"
     if any(len(line) > MAX_BODY and " " in line.strip() for line in body.splitlines()):
