@@ -29,7 +29,7 @@ TestSuite(yields, .init = yields_begin, .fini = yields_end, .timeout = TIME_LIMI
 
 /* ---- what is held up, in a thread of its own ---- */
 
-Test(yields, an_open_that_waits_for_a_file)
+Test(yields, an_open_that_waits_for_a_file_holds_no_guest_up)
 {
 	struct call call = { .run = yields_call_open, .name = "top" };
 
@@ -39,7 +39,7 @@ Test(yields, an_open_that_waits_for_a_file)
 	cr_assert_eq(bpull_disk_depth(call.disk), 3);
 }
 
-Test(yields, an_open_that_reads_a_header)
+Test(yields, an_open_that_reads_a_header_holds_no_guest_up)
 {
 	struct call call = { .run = yields_call_open, .name = "top" };
 
@@ -49,7 +49,7 @@ Test(yields, an_open_that_reads_a_header)
 }
 
 /* Every read of an audit, one after the other. */
-Test(yields, an_open_that_audits)
+Test(yields, an_open_that_audits_holds_no_guest_up)
 {
 	for (unsigned n = 1; n <= 12; n++) {
 		struct call call = { .run = yields_call_open,
@@ -73,7 +73,7 @@ static int lock_as_writer(const char *name)
 	return fd;
 }
 
-Test(yields, an_open_that_waits_for_a_lock)
+Test(yields, an_open_that_waits_for_a_lock_holds_no_guest_up)
 {
 	struct call call = { .run = yields_call_open, .name = "top" };
 	int fd = lock_as_writer("top");
@@ -88,7 +88,7 @@ Test(yields, an_open_that_waits_for_a_lock)
 	cr_assert_eq(call.rc, 0);
 }
 
-Test(yields, an_open_that_is_refused)
+Test(yields, an_open_that_is_refused_holds_no_guest_up)
 {
 	struct call call = { .run = yields_call_open, .name = "top" };
 	int fd = lock_as_writer("top");
@@ -100,7 +100,7 @@ Test(yields, an_open_that_is_refused)
 }
 
 /* Each read of a start, of the image itself and of what it reads through to. */
-Test(yields, a_start_that_reads_tables)
+Test(yields, a_start_that_reads_tables_holds_no_guest_up)
 {
 	static const struct {
 		const char *name;
@@ -121,7 +121,7 @@ Test(yields, a_start_that_reads_tables)
 
 /* The start loads a table of a shared image by itself, and another disk's guest wants that very
  * table. */
-Test(yields, a_table_that_a_start_is_reading)
+Test(yields, a_table_that_a_start_is_reading_can_be_wanted_by_a_guest)
 {
 	struct bpull_disk *other = yields_open_disk("top2", BPULL_DISK_GUEST_IO, NULL);
 	struct call start = { .run = yields_call_start },
@@ -144,7 +144,7 @@ Test(yields, a_table_that_a_start_is_reading)
 }
 
 /* What else may be asked of a disk that is being started waits for that, and is right then. */
-Test(yields, a_disk_that_is_being_started)
+Test(yields, calls_of_a_disk_wait_until_it_is_started)
 {
 	struct bpull_disk *disk = yields_open_disk("top", 0, NULL);
 	struct call start = { .run = yields_call_start,
@@ -174,7 +174,7 @@ Test(yields, a_disk_that_is_being_started)
 	cr_assert_eq(map.rc, 1);
 }
 
-Test(yields, a_map_that_reads_tables)
+Test(yields, a_map_that_reads_tables_holds_no_guest_up)
 {
 	struct call call = { .run = yields_call_map };
 
@@ -204,7 +204,7 @@ static void map_as_the_job_ends(struct call *call)
 }
 
 /* The layers that the job drops are closed when the map has done with them, and not before. */
-Test(yields, a_map_of_a_disk_whose_job_ends)
+Test(yields, a_map_keeps_layers_until_it_has_done_with_them)
 {
 	struct call call = { .run = yields_call_map };
 
@@ -245,7 +245,7 @@ Test(yields, a_map_that_ends_wakes_the_job_that_waits_for_it)
 	cr_assert_eq(event.status, BPULL_JOB_COMPLETED);
 }
 
-Test(yields, a_close_that_waits_for_a_file)
+Test(yields, a_close_that_waits_for_a_file_holds_no_guest_up)
 {
 	struct call call = { .run = yields_call_close };
 
@@ -256,7 +256,7 @@ Test(yields, a_close_that_waits_for_a_file)
 
 /* ---- two at once ---- */
 
-Test(yields, one_image_below_two_that_are_opened_at_once)
+Test(yields, two_that_are_opened_at_once_share_what_is_below)
 {
 	struct call call = { .run = yields_call_open, .name = "top", .flags = BPULL_DISK_GUEST_IO };
 	struct bpull_disk *other;
@@ -274,7 +274,7 @@ Test(yields, one_image_below_two_that_are_opened_at_once)
 	yields_check_read(call.disk, 11 * PIECE, 11);
 }
 
-Test(yields, an_image_that_another_begins_to_read_meanwhile)
+Test(yields, an_open_is_refused_where_another_began_to_read_meanwhile)
 {
 	struct call call = { .run = yields_call_open, .name = "top", .flags = BPULL_DISK_GUEST_IO };
 	struct bpull_disk *reader;
