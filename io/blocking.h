@@ -18,12 +18,12 @@ struct blocking {
 	unsigned depth;                           /* of begins */
 };
 
-/* This thread's, from now on; NULL: none. Returns the one before. */
+/* Sets what this thread calls from now on; NULL: nothing. Returns what was set before. */
 struct blocking *blocking_set(struct blocking *blocking);
-/* What follows, up to the end, touches nothing that the lock protects. May be nested. */
+/* Up to blocking_end() this thread touches nothing that the lock protects. May be nested. */
 void blocking_begin(void);
 void blocking_end(void);
-/* What the call returns, which waits between a begin and an end. */
+/* Makes a call that waits, between a begin and an end. Its value is the call's. */
 #define WAITING(call)                      \
 	({                                 \
 		__typeof__(call) returned; \

@@ -165,7 +165,7 @@ int err_errno(struct err *err, int code, const char *format, ...)
 	va_end(ap);
 	set_code(err, code);
 	used = strlen(err->message);
-	/* Of sources, which the system knows nothing of. */
+	/* The system has no such text for the digests of sources. */
 	why = code == -EBADMSG ? "what was read is not what is expected of it"
 			       : libc_strerror(-code, text, sizeof(text));
 	n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", why);

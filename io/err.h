@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What would let it pass, as data: how that is asked for is the program's to say. The numbers are
- * those of enum bpull_remedy, which explains them. */
+/* What would let a refused call pass, as data: each program has its own words for asking for that.
+ * The numbers are those of enum bpull_remedy, which explains them. */
 enum err_remedy {
 	ERR_REMEDY_NONE,
 	ERR_REMEDY_ALLOW_BACKING,
@@ -44,9 +44,9 @@ static inline bool err_is_no_space(int code)
 	return code == -ENOSPC || code == -EDQUOT;
 }
 
-/* A file can't grow: that, or it is as long as the process or its file system lets it be (-EFBIG),
- * which room does not mend. Nothing was written wrongly, so the write may be tried again: a commit
- * stalls at it, and poisons no disk. */
+/* A file can't grow: for want of space, or because it is as long as the process or its file system
+ * lets it be (-EFBIG), which making room does not mend. Nothing was written wrongly, so the write
+ * may be tried again: a commit stalls at it, and poisons no disk. */
 static inline bool err_cannot_grow(int code)
 {
 	return err_is_no_space(code) || code == -EFBIG;

@@ -20,7 +20,7 @@
  * for 5 ms. */
 #define GIVE_BACK_LEN (16 * MiB)
 
-/* Offsets are off_t below this line. */
+/* All offsets of the range fit into off_t. */
 static bool is_off_t_range(uint64_t off, uint64_t len)
 {
 	uint64_t end;

@@ -66,12 +66,13 @@ struct file_ops {
 	void (*discard)(struct file *file, uint64_t off, uint64_t len);
 	/* Drops what the page cache holds of it and is durable. May be NULL. */
 	void (*uncache)(struct file *file);
-	/* Whether reads will go on where the last one ended (the usual). A hint; may be NULL. */
+	/* scattered: reads will not go on where the last one ended, as they usually do. A hint; may
+	 * be NULL. */
 	void (*advise_reads)(struct file *file, bool scattered);
 	/* file_look(); a touch is no change, where it can be told from one: mtime_ns is its time
 	 * then. Files of which nothing can be said: NULL. */
 	enum file_state (*look)(struct file *file);
-	/* Of a source: takes a read over, which no backend can do, and ends it by io_arrive(). */
+	/* Sources only: takes a read over, which no backend can do, and ends it by io_arrive(). */
 	void (*submit)(struct file *file, struct io *io, struct io_req *req);
 	/* Frees the file; its locks go with it, whatever processes have inherited its
 	 * descriptors. */
@@ -99,7 +100,7 @@ struct file {
 	uint64_t len;    /* bytes; the owner raises it when it writes past the end */
 	bool writable;
 	bool is_block; /* a block device: cannot grow, may hold stale bytes anywhere */
-	/* Its device or file system can't be written, whatever this is opened for. */
+	/* Its device or file system can't be written to, whatever the file is opened for. */
 	bool read_only;
 	/* Opened for reading: why this user could not open it for writing, -EACCES or -EPERM
 	 * (marked immutable or append-only); 0: nothing known. */
@@ -109,7 +110,8 @@ struct file {
 	bool holes_known; /* its file system is known to tell the truth about holes */
 	/* It claims holes, which FILE_HOLES_AUTO does not believe: trust would save reads. */
 	bool holes_claimed;
-	/* Bytes that offset, length and memory are multiples of, or a worker does it; 1: any. */
+	/* Bytes. Of a request whose offset, length or memory is no multiple of it a worker does the
+	 * work; 1: any. */
 	uint32_t io_align;
 	uint64_t dev, ino; /* identity */
 	int64_t mtime_ns;  /* when it was opened or touched last; another one: it was changed */
@@ -125,7 +127,7 @@ struct file {
 		bool doubts_zeros; /* ... and is asked no more: file_doubt_holes() */
 		/* Of that one: bytes of the source of which one byte tells. 0: it is another. */
 		uint64_t told_len;
-		/* What dev and ino are a digest of. NULL: it is like no other. */
+		/* What dev and ino are a digest of. NULL: no other file is the same. */
 		char *identity;
 		/* What its bytes must be. NULL: anything. */
 		const struct source_expect *expect;
@@ -165,7 +167,8 @@ int file_read(struct file *file, void *buf, size_t len, uint64_t off);
 /* Reads len bytes, those past the end of the file as zeros. */
 int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off);
 int file_write(struct file *file, const void *buf, size_t len, uint64_t off);
-/* The same over bytes that the file has: on any thread, beside what makes the file longer. */
+/* The same over bytes that the file has already: on any thread, also while another one makes the
+ * file longer. */
 int file_overwrite(struct file *file, const void *buf, size_t len, uint64_t off);
 /* Shares blocks instead of copying bytes; all of them or -errno: -EXDEV, -EOPNOTSUPP, -EINVAL and
  * the like where these two files, or these ranges, can't. `to` is not made longer in file->len. On
@@ -173,16 +176,17 @@ int file_overwrite(struct file *file, const void *buf, size_t len, uint64_t off)
 int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off, uint64_t len);
 int file_sync(struct file *file);
 int file_truncate(struct file *file, uint64_t len);
-/* Cuts off what lies behind len, in steps: where space is much, its file system is busy with one of
- * them at a time, and others get in between. After an error the file may be shorter, too. */
+/* Cuts off what lies behind len, in steps: each keeps the file system busy for a moment only, and
+ * other calls get in between. After an error the file may be shorter, too. */
 int file_cut(struct file *file, uint64_t len);
 /* Makes it longer, durably, but not in file->len, which others may look at meanwhile. */
 int file_lengthen(struct file *file, uint64_t len);
-/* A hint; in such steps, too. */
+/* Gives the range's space back to the file system, in such steps. A hint. */
 void file_discard(struct file *file, uint64_t off, uint64_t len);
 /* Scattered reads: the kernel reads nothing ahead. A hint. */
 void file_advise_reads(struct file *file, bool scattered);
-/* What is read next comes from the device, as far as the file system obeys. May wait. */
+/* Drops the file's pages from the page cache, as far as the file system obeys: the next reads come
+ * from the device. May wait. */
 void file_uncache(struct file *file);
 /* NULL is allowed. */
 void file_close(struct file *file);
@@ -190,7 +194,7 @@ void file_close(struct file *file);
 struct shown {
 	char name[512];
 };
-/* The offset by which a place in it is told of: of the zeros of a source that one's own. */
+/* The offset that a message tells: for a file that holds the zeros of a source, the source's. */
 uint64_t file_shown_off(const struct file *file, uint64_t off);
 /* A file's name as it may be printed. */
 const char *file_show(const struct file *file, struct shown *shown);

@@ -48,7 +48,7 @@ void io_submit(struct io *io, struct io_req *req)
 		io->ops->submit(io, req);
 }
 
-/* ---- What ended elsewhere ---- */
+/* ---- requests that ended outside the backend ---- */
 
 void io_arrive(struct io *io, struct io_req *req)
 {

@@ -30,9 +30,9 @@ struct io_ops {
 	void (*submit)(struct io *io, struct io_req *req);
 	/* Hands everything submitted so far to the kernel or the workers. */
 	void (*kick)(struct io *io);
-	/* kick() in two parts. What was submitted goes where the kernel looks for it: true if it is
-	 * to be told, by enter(), which touches nothing that the calls below touch. NULL: only
-	 * kick(). */
+	/* kick() in two steps. feed() puts what was submitted where the kernel looks for it: true
+	 * if the kernel is to be told, by enter(), which touches nothing that the calls below
+	 * touch. NULL: there is only kick(). */
 	bool (*feed)(struct io *io);
 	void (*enter)(struct io *io);
 	/* Up to max finished requests into out; never blocks. Returns how many. */
@@ -41,21 +41,21 @@ struct io_ops {
 	 * waiting may end with EINTR without any signal: uring finishes requests on the thread
 	 * that submitted them. */
 	int (*fd)(const struct io *io);
-	/* Whether a thread is going to wait for the descriptor. Off, it need not tell of anything,
-	 * and reap() leaves it alone; switched on again it is readable where reap() would return
-	 * something. On at first. NULL: it always tells. */
+	/* Whether a thread is going to wait for the descriptor. While off the descriptor need not
+	 * become readable, and reap() leaves it alone; when it is switched on it is readable where
+	 * reap() would return something. On at first. NULL: it is always on. */
 	void (*set_notify)(struct io *io, bool on);
-	/* After feed(), while told that no thread waits for fd(): hands over what was fed and
-	 * sleeps until something has completed, fd (which watches fd() and what else the caller
-	 * waits for) is readable, or timeout_ms are over (-1: never). May end for nothing. 0 or
-	 * -errno. NULL: there is no such way. */
+	/* After feed(), while set_notify() is off: hands over what was fed and sleeps until
+	 * something has completed, fd is readable, or timeout_ms are over (-1: never). The caller's
+	 * fd is readable where fd() is, or what else it waits for. May end for no reason. 0 or
+	 * -errno. NULL: the backend can't. */
 	int (*wait)(struct io *io, int fd, int timeout_ms);
 	/* A hint: this memory will be used for most transfers. Failure is silent. It stays mapped
 	 * until destroy() or the next call, which replaces it (NULL: by nothing). No request may
 	 * be in flight. */
 	void (*use_memory)(struct io *io, void *base, size_t len);
-	/* reap() would return something. Looks neither at workers nor at the kernel's longer ways.
-	 * NULL: no. */
+	/* reap() would return something. Looks neither at workers nor at what the kernel has still
+	 * to put into its ring. NULL: never. */
 	bool (*has_done)(const struct io *io);
 	/* Files may be registered on open and must be forgotten before file_close(). */
 	void (*add_file)(struct io *io, struct file *file);
@@ -82,7 +82,7 @@ struct io {
 /* These wrap the table: they check preconditions (range not wrapping, iov sum) and count. */
 void io_submit(struct io *io, struct io_req *req);
 void io_kick(struct io *io);
-bool io_feed(struct io *io); /* false, too, where kick() is not in two parts, and did it all */
+bool io_feed(struct io *io); /* false also where there is only kick(), which it has called */
 void io_enter(struct io *io);
 bool io_can_wait(const struct io *io);
 int io_wait(struct io *io, int fd, int timeout_ms);

@@ -13,9 +13,9 @@ struct file;
 
 /* What can be read without waiting, in bytes; never an error. */
 ssize_t file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off);
-/* Writes over bytes that the file has. True: all is written; without waiting, but where
- * file->now.no_writes: there of whole pages only, so that none is read. False: some of it may be
- * written, and why not the rest only a request can tell. */
+/* Writes over bytes that the file has. True: all is written, without waiting. (With
+ * file->now.no_writes that is not certain; there it writes whole pages only, so that none must be
+ * read.) False: some of it may be written; a request for all of it tells why the rest was not. */
 bool file_write_now(struct file *file, const struct iovec *iov, unsigned n_iov, size_t len,
 		    uint64_t off);
 

@@ -104,8 +104,9 @@ static bool add_moved(struct io_req *req, uint64_t n)
 	return false;
 }
 
-/* Something else than whole blocks came from past the page cache. What it is, and whether the file
- * ends there, a read through the cache tells: it may have what the device can't read, too. */
+/* True: an attempt past the page cache gave an error, or something else than whole blocks. The rest
+ * is read through the cache: that tells if the file ends there, and the cache may have what the
+ * device can't read. */
 static bool leave_to_cache(struct io_req *req, int64_t got)
 {
 	if (!req->past_cache || got == -EINTR || got == -EAGAIN)

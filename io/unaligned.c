@@ -34,7 +34,7 @@ bool io_req_is_unaligned(const struct io_req *req)
 	return !is_all_aligned(req, align);
 }
 
-/* Not behind the file's end, where the last block is a part of one. */
+/* Only inside the file: the last block of it may be cut off by its end. */
 bool io_req_may_pass_cache(const struct io_req *req)
 {
 	const struct file *file = req->file;
@@ -44,7 +44,7 @@ bool io_req_may_pass_cache(const struct io_req *req)
 	       req->len <= file->len - req->off && is_all_aligned(req, file->past_cache.align);
 }
 
-/* Between the request's memory and one piece. */
+/* Copies between the request's memory and one flat buffer, in the direction of the request. */
 static void copy(const struct io_req *req, char *flat, uint64_t len)
 {
 	for (unsigned i = 0; i < req->n_iov && len; i++) {

@@ -20,11 +20,13 @@ struct dir_ops {
 	 * another -errno with a sentence. */
 	int (*create)(struct dir *dir, const char *name, const struct file *like, struct file **out,
 		      struct err *err);
-	/* The same without a name, which link() gives it: it goes with its last descriptor.
-	 * -EOPNOTSUPP, without a sentence: there are no such files here. NULL: never. */
+	/* The same without a name, until link() gives it one: before that the file is gone when its
+	 * last descriptor is closed. -EOPNOTSUPP, without a sentence: there are no such files here.
+	 * NULL: never. */
 	int (*create_unnamed)(struct dir *dir, const char *path, const struct file *like,
 			      struct file **out, struct err *err);
-	/* File systems without modes refuse it, and nothing is lost by that. */
+	/* Gives the file the mode that create() was told. Refused by file systems without modes,
+	 * where nothing is lost by that. */
 	void (*give_mode)(struct dir *dir, const struct file *file);
 	/* There is a file of this name. False where it can't be told. */
 	bool (*has)(const struct dir *dir, const char *name);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* An open file that others may change, or have: looked at, given up for a time, closed late. */
+/* An open file that others may change, or have: looking at it, giving it up for a time, closing
+ * it. */
 #ifndef BLOCKPULL_IO_FILE_REST_H
 #define BLOCKPULL_IO_FILE_REST_H
 
@@ -7,11 +8,12 @@
 
 #include "io/file.h"
 
-/* Whether it was written to since it was opened; FILE_SAME where that can't be told. Not for files
- * we write ourselves. Never sleeps: FILE_UNSURE may be answered for some milliseconds, until what
- * the kernel notes of the file can be trusted. */
+/* Whether the file was written to since it was opened; FILE_SAME where that can't be told. After a
+ * touch, which is no change, mtime_ns is set to its time. Not for files we write ourselves. Never
+ * sleeps: FILE_UNSURE may be answered for some milliseconds, until what the kernel notes of the
+ * file can be trusted. */
 enum file_state file_look(struct file *file);
-/* FILE_CHANGED, after a sleep of some milliseconds where that takes one. */
+/* True: FILE_CHANGED. Sleeps for some milliseconds where file_look() is unsure. */
 bool file_changed(struct file *file);
 /* Gives its locks back: other programs may change it from then on. It stays open, and nothing is
  * read or written before file_wake(). */
@@ -30,9 +32,9 @@ int file_turn(struct file *file, bool write, struct err *err);
  * that failed the second does nothing. */
 int file_turn_begin(struct file *file, bool write, struct err *err);
 void file_turn_end(struct file *file, bool write);
-/* Puts the files of a list (next_closing; NULL is allowed) behind those of *to. */
+/* Appends a list of files (by next_closing; NULL is allowed) to the list *to. */
 void file_list_append(struct file **to, struct file *files);
-/* All of the list (next_closing), on any thread: no other has them any more. */
+/* Closes all files of a list (by next_closing), on any thread: nothing else uses them any more. */
 void file_close_all(struct file *files);
 /* For a child of fork(), which can use the file no more; its memory stays. Idempotent. */
 void file_leave(struct file *file);

@@ -149,7 +149,7 @@ static void release_byte(int fd, off_t byte)
 	call_fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-/* What `all` has and `kept` has not. */
+/* Gives back the bytes that are in `all` and not in `kept`. */
 static void release_others(int fd, const struct lock_set *all, const struct lock_set *kept)
 {
 	for (int i = 0; i < LOCK_N_PERMS; i++) {
@@ -160,8 +160,8 @@ static void release_others(int fd, const struct lock_set *all, const struct lock
 	}
 }
 
-/* Nothing is in `set` that is not in `of`. */
-static bool is_part(const struct lock_set *set, const struct lock_set *of)
+/* All bytes of `set` are in `of`, too. */
+static bool is_subset(const struct lock_set *set, const struct lock_set *of)
 {
 	for (int i = 0; i < LOCK_N_PERMS; i++)
 		if ((set->used[i] && !of->used[i]) || (set->unshared[i] && !of->unshared[i]))
@@ -176,8 +176,9 @@ int file_lock_change(struct file *file, enum file_lock from, enum file_lock to, 
 	struct shown shown;
 	off_t at = 0;
 
-	/* Another program that only tries, and gives way, has bytes for a moment. */
-	if (is_part(&set, &had)) {
+	/* Nothing is taken, so nothing is asked: a program that only tries, and gives way, has
+	 * bytes for a moment, and would fail this call. */
+	if (is_subset(&set, &had)) {
 		release_others(fd, &had, &set);
 		return 0;
 	}

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What can't be written: by no program, devices that are set read-only and file systems mounted so;
- * by this user, files without the permission. Opening such a device for writing may succeed and
- * every write fail (loop devices), so the device is asked when it is opened.
+ * What can't be written to. By no program: devices that are set read-only, and file systems that
+ * are mounted so. By this user: files without the permission. Opening such a device for writing may
+ * succeed and every write fail (loop devices), so the device is asked when it is opened.
  *
- * Trying a write was rejected: a look must change nothing.
+ * Trying a write was rejected: opening a file must not change it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,8 +31,8 @@ bool medium_is_read_only(int fd, bool is_block)
 	return !fstatvfs(fd, &fs) && fs.f_flag & ST_RDONLY;
 }
 
-/* EPERM may be a filter of system calls that knows the call not: only EACCES is the kernel's
- * answer. */
+/* Of faccessat() only EACCES is the kernel's answer: EPERM may come from a filter of system calls
+ * that does not know the call. */
 int medium_user_denied(int fd)
 {
 	struct statx sx;

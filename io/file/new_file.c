@@ -100,7 +100,7 @@ static int create_empty(struct new_file *nf, const struct file *like, struct fil
 	return rc;
 }
 
-/* Learns by trying: the file gets another temporary name. */
+/* Finds out if the directory lets files be renamed, by giving this one another temporary name. */
 static int try_rename(struct new_file *nf, const struct file *file, struct err *err)
 {
 	char *old = STEAL(nf->temp_path);

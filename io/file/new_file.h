@@ -19,16 +19,15 @@ int new_file_create(struct file_opener *opener, const char *path, const struct f
  * named. */
 int new_file_create_unnamed(struct file_opener *opener, const char *path, const struct file *like,
 			    struct new_file **out, struct file **file, struct err *err);
-/* The path that it is to have, as text for a sentence. */
+/* The path that the file is to have, as text for a sentence. */
 const char *new_file_show(const struct new_file *nf, struct shown *shown);
-/* Messages on this file, which is under its temporary name, tell of the path that it is to have.
- * 0 or -ENOMEM. */
+/* Sets the name that messages on the file tell to the path that it is to have. 0 or -ENOMEM. */
 int new_file_set_name(const struct new_file *nf, struct file *file);
-/* The path that it has; NULL: none, published or removed. */
+/* The temporary path that the file has; NULL: it has none, or was published or removed. */
 const char *new_file_temp_path(const struct new_file *nf);
 
-/* Makes the file, of which all is written, durable under its path. 0 or -errno with a sentence:
- * then it is as good as not there. */
+/* Makes the file, of which all is written, durable and gives it its path. 0; or -errno with a
+ * sentence, and no file is left under that path. */
 int new_file_publish(struct new_file *nf, struct file *file, struct err *err);
 /* Removes it, unless it was published. */
 void new_file_abandon(struct new_file *nf);

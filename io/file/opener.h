@@ -59,9 +59,9 @@ struct file_open {
 	bool outlives;
 	/* Set to whether the file system has no OFD locks; NULL: don't say. */
 	bool *lock_unsupported;
-	struct file_watch
-		*watch; /* of a file that is only read: tells changed() a touch from a write;
-				   * outlives the file. NULL: each new time is a change */
+	/* Of a file that is only read: tells file_look() a touch from a write. Outlives the file.
+	 * NULL: each new time is a change. */
+	struct file_watch *watch;
 	const struct path_policy *policy; /* NULL: the user named it, any regular file or device */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Directories of the machine's own file system. Opening one for reading was
- * rejected as a need: it may be written and searched only.
+ * Directories of the machine's own file system. That they can be read is not
+ * demanded: a user may be allowed to write and search one only.
  */
 #include "io/posix/dir.h"
 
@@ -65,8 +65,8 @@ static int open_fd(struct posix_dir *pd, const char *dir_name, const char *shown
 
 /* ---- a new file in it ---- */
 
-/* A source has no mode, nor has what is like no file, and that of a device is a rule of the
- * machine: the umask says what a new file may have of it. */
+/* The umask decides on the new file's mode: it is like no file, or like a source, which has no
+ * mode, or like a device, whose mode is a rule of the machine. */
 static bool is_masked(const struct file *like)
 {
 	return !like || like->is_block || like->fd < 0;
@@ -123,8 +123,8 @@ static int create_private(struct dir *dir, const char *name, const struct file *
 	return rc;
 }
 
-/* Its name comes by way of /proc: without that, and without leave to read all files, there is no
- * other. */
+/* link_unnamed() gives such a file its name by way of /proc; there is no other way for a user who
+ * may not read all files. */
 static int create_unnamed(struct dir *dir, const char *path, const struct file *like,
 			  struct file **out, struct err *err)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The blocking calls on an open file. With O_DIRECT the callers up here, who
- * parse headers of odd sizes, need not know: what is not aligned goes through
+ * The blocking calls on an open file. Callers parse headers of odd sizes and need
+ * not know if O_DIRECT is on: what is not aligned goes through
  * an aligned buffer, a write by reading the blocks around it first. Nothing
  * else may write those blocks meanwhile; opening and finishing are alone with
  * the file.
@@ -67,8 +67,8 @@ static ssize_t read_cached(struct file *file, const struct iovec *iov, unsigned 
 										    : -EOPNOTSUPP;
 }
 
-/* Where a backend would hand the write to a thread, since the file system does not know RWF_NOWAIT
- * for writes. Other file systems begin it in the ring. */
+/* Only on file systems that do not know RWF_NOWAIT for writes, where a backend would hand the write
+ * to a thread. Other file systems begin it in the ring. */
 static ssize_t write_cached(struct file *file, const struct iovec *iov, unsigned n_iov,
 			    uint64_t off)
 {
@@ -211,7 +211,7 @@ static int write_padded_any(struct file *file, const void *buf, size_t len, uint
 	struct posix_file *pf = (struct posix_file *)file;
 	int rc;
 
-	if (is_aligned(off | len, file->io_align)) /* its memory is all that was not */
+	if (is_aligned(off | len, file->io_align)) /* only its memory was unaligned */
 		return patch_blocks(file, buf, off, off + len);
 	pthread_mutex_lock(&pf->patch_lock);
 	rc = patch_blocks(file, buf, off, off + len);

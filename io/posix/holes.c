@@ -77,7 +77,7 @@ void posix_holes_judge(struct posix_file *pf, enum file_holes want)
 			 hole >= 0 && !fstat(file->fd, &st) && hole < st.st_size);
 }
 
-/* FIEMAP has nothing written in [off, end) either. */
+/* FIEMAP, too, says that nothing is written in [off, end). */
 static bool fiemap_confirms(int fd, uint64_t off, uint64_t end)
 {
 	_Alignas(struct fiemap) char
@@ -104,7 +104,8 @@ static bool fiemap_confirms(int fd, uint64_t off, uint64_t end)
 	return true;
 }
 
-/* The hole reaches the end, or the file is shorter than it was: then only a read may tell. */
+/* True: the file is longer than off, so a hole there reaches its end. False: it became shorter, and
+ * only a read may tell. */
 static bool is_before_end(int fd, uint64_t off)
 {
 	struct stat st;
@@ -116,7 +117,7 @@ struct found {
 	uint64_t end;
 };
 
-/* Asks the kernel; false: it made no sense, or there is nothing at off. */
+/* Asks the kernel what lies at off. False: nothing does, or the answers contradict each other. */
 static bool ask_kernel(const struct posix_file *pf, uint64_t off, struct found *out)
 {
 	int fd = pf->file.fd;

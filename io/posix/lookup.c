@@ -165,7 +165,8 @@ static int resolve_name(struct posix_lookup *lk)
 	return posix_lookup_is_same(lk, &st) ? 0 : -ESTALE;
 }
 
-/* The kernel marks a file without a name by a suffix, which a living file may also bear. */
+/* The kernel adds " (deleted)" to the path of a file without a name; a file may also be called
+ * so. */
 static bool is_deleted(const struct posix_lookup *lk)
 {
 	static const char suffix[] = " (deleted)";
@@ -206,8 +207,9 @@ static int find_real_name(struct posix_lookup *lk, struct err *err)
 	return 0;
 }
 
-/* What would allow the file, safe to say: for a plain file its directory, unless that is all there
- * is; for a device itself, by the link that names it where that can be trusted to stay. */
+/* The name that would allow the file, as it may be printed: of a plain file its directory, unless
+ * that is the root; of a device the link that leads to it, where that can be trusted to stay, else
+ * its own name. */
 static void show_remedy(const struct posix_lookup *lk, const char *link_name, char *out,
 			size_t size)
 {

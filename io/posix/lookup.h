@@ -28,7 +28,7 @@ void posix_lookup_begin(struct posix_lookup *lookup, const struct file_open *how
 int posix_lookup_open(struct posix_lookup *lookup, struct err *err);
 /* Refuses types of files that can hold no image; st is set. 0 or -errno with a sentence. */
 int posix_lookup_judge(const struct posix_lookup *lookup, struct err *err);
-/* Refuses what the kernel makes up as it is read. The same. */
+/* Refuses files that the kernel makes up as they are read. 0 or -errno with a sentence. */
 int posix_lookup_refuse_made_up(const struct posix_lookup *lookup, struct err *err);
 /* *st is of the file that was looked up. */
 bool posix_lookup_is_same(const struct posix_lookup *lookup, const struct stat *st);

@@ -70,10 +70,11 @@ static struct file *new_file(struct posix_lookup *lk)
 	return &pf->file;
 }
 
-/* The ring may hold the data's description for a while after the process was killed, and with it
- * the locks: they get one that it never sees. No buffered write outlives the process; a direct one
- * may, and then the locks must outlive it as well. Threads die with the process, and with them all
- * that it has open, but of a descriptor that was given others may have copies. */
+/* Whether the locks get a description of their own. The ring may hold the data's description for a
+ * while after the process was killed, and would hold the locks with it. Not with direct I/O: a
+ * direct write may outlive the process, as no buffered one does, and the locks must outlive it,
+ * too. Threads die with the process and with all that it has open; but of a descriptor that the
+ * program gave other processes may have copies. */
 static bool wants_lock_fd(const struct posix_lookup *lk, const struct file *file)
 {
 	return lk->how->outlives ? file->io_align == 1 : is_given(lk);

@@ -27,7 +27,7 @@
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
 
-/* Shorter files are read before it matters. */
+/* A shorter file is read before a second description would pay. */
 #define MIN_PAST_LEN (16 * MiB)
 
 #define LOOK_LEN 4096
@@ -59,8 +59,8 @@ static bool is_coherent(const struct file *file)
 	return file->is_block || ((const struct posix_file *)file)->fs->is_coherent;
 }
 
-/* A second description is a hint only: it leaves the descriptors from an eighth on to files. It may
- * still be what an open lacks later: the limit is met by at most so many files earlier. */
+/* A second description is a hint only, so it is opened only among the first eighth of the
+ * descriptors that the process may have: the limit is met by that many files earlier at most. */
 static bool is_scarce(int fd)
 {
 	struct rlimit limit;
@@ -68,7 +68,7 @@ static bool is_scarce(int fd)
 	return getrlimit(RLIMIT_NOFILE, &limit) || (rlim_t)fd >= limit.rlim_cur / 8;
 }
 
-/* True as well where it can't be told. */
+/* The page cache has the page at off, or that can't be told. */
 static bool has_page(char *map, uint64_t off)
 {
 	unsigned char there = 1;

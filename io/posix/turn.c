@@ -72,7 +72,7 @@ static int replace_descriptor(struct file *file, struct err *err)
 	return rc ? say_unwritable(file, rc, err) : 0;
 }
 
-/* What was kept of it while it was of the other kind. */
+/* Forgets what was kept of the file while it was read, or written, only. */
 static void forget(struct posix_file *pf)
 {
 	pf->extent_off = pf->extent_end = 0;
@@ -94,8 +94,8 @@ static int ask_new_size(struct file *file)
 	return posix_ask_size(file, &pf->turn.size);
 }
 
-/* Locked as a writer it changes no more: so it is measured then. Where that fails it gives the
- * lock back, which can't fail; a description for writing that it has got by then it keeps. */
+/* The file is measured under an overlay's lock, when no other program changes it any more. Where
+ * something fails the lock is given back, which can't fail; a description for writing stays. */
 static int turn_writable(struct file *file, enum file_lock from, struct err *err)
 {
 	int rc = file_lock_change(file, from, FILE_LOCK_OVERLAY, err);

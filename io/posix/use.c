@@ -26,8 +26,9 @@ struct given_use {
 static pthread_mutex_t uses_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct given_use *uses;
 
-/* Whether descriptors share a description nothing tells for certain, so a file counts. One that is
- * only read so far is the exception: it may be written to, and a look at it says nothing of how. */
+/* The flags of this use may be set: no other use of the same file needs them as they are. (Nothing
+ * tells for certain if two descriptors share a description, so the file counts.) A use for writing
+ * gives way only to another for writing. */
 static bool may_decide(const struct given_use *use)
 {
 	for (const struct given_use *other = uses; other; other = other->next)

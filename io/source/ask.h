@@ -25,8 +25,8 @@ struct source_file {
 	struct file *zeros; /* of the data's file: it frees that one */
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
-	unsigned n_asked;     /* questions whose end is not over */
-	atomic_bool is_stale; /* what it reads from is another one now */
+	unsigned n_asked;     /* questions that source_end_ask() is not done with */
+	atomic_bool is_stale; /* a question ended with -ESTALE: the bytes are another disk's now */
 };
 
 /* A thread that waits for a read. */
@@ -40,7 +40,7 @@ struct source_ask {
 	/* For extents. */
 	uint8_t *bits;
 	uint64_t off, end;  /* of the source */
-	uint64_t at;        /* what lies below it was told */
+	uint64_t at;        /* extents up to here were told */
 	uint64_t zero_from; /* the zeros that end at `at` began here */
 };
 
@@ -68,21 +68,21 @@ struct source_want {
 	enum source_asker asker;
 };
 
-/* Room for n questions, each told of it and none asked; the thread that asks them holds a part of
- * the read too. NULL: out of memory. */
+/* A read with n questions, none of them asked yet. Each is a part of the read, and so is the thread
+ * that asks them. NULL: out of memory. */
 struct source_read *source_read_new(struct source_file *sf, unsigned n_asks);
-/* Its end is told to io, of req, or to a thread that waits. */
+/* Says whom the read's end is told: io, of req; or a thread that waits. */
 void source_read_set_end(struct source_read *read, struct io *io, struct io_req *req,
 			 struct source_wait *wait);
 /* A question is about to be asked. */
 void source_note_asked(struct source_file *sf);
 /* A part of the read is over; with the last one the read ends and is freed. */
 void source_drop_part(struct source_read *read, int rc);
-/* A question is over: its part, and its hold on the file. */
+/* A question is over: drops its part of the read, and lets the file be closed. */
 void source_end_ask(struct source_ask *ask, int rc);
 /* Waits for a read: bytes or -errno. */
 int64_t source_wait_for(struct source_file *sf, const struct source_wait *wait);
-/* A request that is over without a question. */
+/* Ends a request without a question. */
 void source_end_req(struct io *io, struct io_req *req, int rc);
 /* What a request asks of its file's first `end` bytes. */
 struct source_want source_want_of(const struct io_req *req, uint64_t end);

@@ -21,7 +21,7 @@
 #include "io/source/expect.h"
 #include "io/source/zeros.h"
 
-/* An embedder's result: whatever is no error number is one all the same. */
+/* A program's result: 0 or -errno. Any other number is an error, too. */
 static int known_error(int rc)
 {
 	return rc > 0 || rc < -4095 ? -EIO : rc;
