@@ -44,7 +44,7 @@ static inline bool err_is_no_space(int code)
 	return code == -ENOSPC || code == -EDQUOT;
 }
 
-/* A file can't grow: for want of space, or because it is as long as the process or its file system
+/* A file can't grow: there is no space, or the file is as long as the process or its file system
  * lets it be (-EFBIG), which making room does not mend. Nothing was written wrongly, so the write
  * may be tried again: a commit stalls at it, and poisons no disk. */
 static inline bool err_cannot_grow(int code)
