@@ -675,8 +675,11 @@ enum bpull_job_flags {
 	 * The mark goes when the image has no link any more. */
 	BPULL_JOB_ACCEPT_MIXED = 1 << 3,
 	/* For a commit of the image itself: leaves the image as it is, and it must not be used
-	 * any more.
-	 * Without this flag the commit empties it, so that it reads all from its backing file. */
+	 * any more. What the guest has written before the job was over is in both images, later
+	 * writes are in base alone. So a program that is killed about then can't tell which of the
+	 * two has the last ones.
+	 * Without this flag the commit empties the image, so that it reads all from its backing
+	 * file: both read the same at any time. */
 	BPULL_JOB_KEEP = 1 << 4,
 };
 
