@@ -7,6 +7,7 @@ struct check_result;
 struct err;
 struct layer;
 
+/* layer_check_ops.check */
 int qed_check(struct layer *layer, struct check_result *result, struct err *err);
 
 #endif

@@ -12,11 +12,15 @@ struct layer;
 struct staged;
 struct table_move;
 
-/* As struct layer_resize_ops says. */
+/* layer_resize_ops.may_grow */
 int qed_may_grow(const struct layer *layer, uint64_t guest_len, struct err *err);
+/* layer_resize_ops.set_len */
 void qed_set_len(struct layer *layer, const struct table_move *move, uint64_t guest_len);
+/* layer_resize_ops.record_len */
 void qed_record_len(struct layer *layer);
+/* layer_resize_ops.keep_len */
 void qed_keep_len(struct layer *layer, uint64_t guest_len, struct staged *staged);
+/* layer_resize_ops.stage */
 int qed_stage_len(struct layer *layer, struct staged *staged);
 
 #endif

@@ -13,6 +13,7 @@ struct layer;
 struct qcow2;
 struct qcow2_check;
 
+/* layer_check_ops.check */
 int qcow2_check(struct layer *layer, struct check_result *result, struct err *err);
 
 /* The same as the layer's check, with windows of so many clusters. */

@@ -21,6 +21,7 @@ struct repair;
 int qcow2_plan_repair(struct layer *layer, const char *name, struct qcow2_space *space,
 		      struct err *err);
 
+/* layer_check_ops.repair */
 int qcow2_repair(struct layer *layer, struct repair *repair, struct err *err);
 /* Before the first write: refuses what is damaged, reclaims leaks, and, of an image marked dirty,
  * repairs the refcounts; layer->note says so. `name` is the image's, escaped. */

@@ -9,6 +9,7 @@
 
 struct layer;
 
+/* layer_compress_ops.decode */
 int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void *out);
 
 #endif

@@ -9,9 +9,12 @@
 struct err;
 struct staged;
 
+/* layer_link_ops.plan_link */
 int qcow2_plan_link(struct layer *layer, const char *name, enum image_format format,
 		    struct err *err);
+/* layer_link_ops.stage_link */
 int qcow2_stage_link(struct layer *layer, struct staged *staged);
+/* layer_link_ops.link_durable */
 void qcow2_link_durable(struct layer *layer);
 
 #endif

@@ -8,6 +8,7 @@
 struct err;
 struct layer;
 
+/* layer_claims_ops.mark_mixed */
 int qcow2_mark_mixed(struct layer *layer, bool mixed, struct err *err);
 
 #endif

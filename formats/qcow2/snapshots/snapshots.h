@@ -23,8 +23,11 @@ struct staged;
  * changed. */
 int qcow2_snapshots_load(struct qcow2 *q, const char *name, struct err *err);
 void qcow2_snapshots_free(struct qcow2 *q);
+/* layer_shared_ops.reread_begin */
 int qcow2_snapshots_reread_begin(struct layer *layer, bool commit_runs, void **state);
+/* layer_shared_ops.reread */
 int qcow2_snapshots_reread(struct layer *layer, void *state, struct err *err);
+/* layer_shared_ops.reread_end */
 void qcow2_snapshots_reread_end(struct layer *layer, void *state, bool take);
 /* Adds the changed entries of the snapshots' L1 tables to a commit. 0 or -ENOMEM. */
 int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged);

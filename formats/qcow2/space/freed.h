@@ -26,10 +26,15 @@ bool qcow2_freed_is_fresh(const struct qcow2 *q, uint64_t cluster_idx);
 /* A commit begins. 0 or -ENOMEM, changing nothing. */
 int qcow2_freed_stage(struct qcow2 *q);
 void qcow2_freed_free(struct qcow2 *q);
+/* layer_shared_ops.has_freed */
 bool qcow2_has_freed(const struct layer *layer);
+/* layer_shared_ops.free_unreferenced */
 int qcow2_free_unreferenced(struct layer *layer, bool with_last, struct table_need *need);
+/* layer_shared_ops.take_freed */
 bool qcow2_take_freed(struct layer *layer);
+/* layer_shared_ops.discard_freed */
 void qcow2_discard_freed(struct layer *layer);
+/* layer_shared_ops.reuse_freed */
 void qcow2_reuse_freed(struct layer *layer);
 
 #endif

@@ -28,6 +28,7 @@ int qcow2_reftable_grow(struct qcow2 *q);
 /* Gives the range block_idx, which has none, a block at host_off, in memory, and its entry in the
  * table. 0 or -ENOMEM. */
 int qcow2_reftable_add(struct qcow2 *q, uint64_t block_idx, uint64_t host_off);
+/* layer_shared_ops.reftable_durable */
 void qcow2_reftable_durable(struct layer *layer);
 /* Tables that were replaced, durably, are counted free. 0 or TABLE_NEED. */
 int qcow2_free_replaced(struct qcow2 *q, struct table_need *need);

@@ -9,6 +9,7 @@ struct err;
 struct layer;
 struct qcow2;
 
+/* layer_fill_ops.begin_writing */
 int qcow2_begin_writing(struct layer *layer, struct err *err);
 
 /* One behind the last cluster in use: of the file, or of a block device the last one counted
