@@ -37,7 +37,7 @@ struct buf_pool {
 	bool *taken; /* one a slot: a buffer put twice would be given out twice */
 };
 
-/* Of a processor with pages of 4 KiB; elsewhere the hint does less. */
+/* That of a processor with pages of 4 KiB; on others MADV_HUGEPAGE does less. */
 #define HUGE_PAGE_LEN ((size_t)2 << 20)
 
 /* On huge pages where they may be had: all of it is pinned for the ring at once, and thousands of

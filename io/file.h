@@ -124,8 +124,9 @@ struct file {
 		/* Its bytes say which blocks of this one are zeros. Closed with it. NULL: nothing
 		 * is known. */
 		struct file *zeros;
-		bool doubts_zeros; /* ... and is asked no more: file_doubt_holes() */
-		/* Of that one: bytes of the source of which one byte tells. 0: it is another. */
+		bool doubts_zeros; /* `zeros` is believed no more: file_doubt_holes() */
+		/* Of a file of zeros: bytes of the source of which one byte tells. 0: the file is
+		 * none. */
 		uint64_t told_len;
 		/* What dev and ino are a digest of. NULL: no other file is the same. */
 		char *identity;

@@ -93,8 +93,8 @@ struct layer_ops {
 struct layer_refusals {
 	struct refusal read;
 	struct refusal write;
-	/* Its tables may mean anything, so that a check would say nothing; of the reasons why it is
-	 * not read, those that are not about its data alone (encryption is). */
+	/* Its tables may mean anything, so a check would say nothing. These are the reasons against
+	 * reading that are not about the data alone (encryption is). */
 	struct refusal check;
 };
 

@@ -56,8 +56,8 @@ struct check_result {
 /* What is to be repaired, and what came of it. */
 struct repair {
 	bool all; /* else leaks only */
-	/* Before and after; the caller sets their report. The second is the first where nothing
-	 * could be done. */
+	/* What was found before, and what is left; the caller sets their report. Where nothing
+	 * could be done `left` is `found`. */
 	struct check_result found, left;
 	bool was_marked; /* the header said dirty, corrupt or in need of a check; it does no more */
 	char why[384];   /* something was not repaired: the reason; or "" */

@@ -129,7 +129,7 @@ static void stage_copies(struct table_cache *cache, const struct file *file, str
 	table_settle_all(cache, file);
 }
 
-/* None of these was counted in n_writing. */
+/* Frees copies that were not counted in n_writing. */
 static void drop_copies(struct staged *copies)
 {
 	for (int stage = 0; stage < N_STAGES; stage++)

@@ -78,8 +78,9 @@ int qcow2_begin_measuring(struct layer *layer, struct err *err)
 	return qcow2_snapshots_load(q, file_show(layer->file, &shown), err);
 }
 
-/* Clusters that the walk's counts stand for: with snapshots each disk may need a table of its own,
- * and a copy of its own where it has part of a cluster or refcounts are too narrow to share one. */
+/* The most clusters that n_data clusters of data and n_tables tables may become. With snapshots
+ * each disk may need a table of its own, and a copy of its own where it has some subclusters of a
+ * cluster, or where refcounts are too narrow to share one. */
 static int all_clusters(const struct qcow2 *q, uint64_t n_data, uint64_t n_tables, uint64_t *n)
 {
 	uint64_t n_disks = UINT64_C(1) + q->hdr.n_snapshots;
@@ -95,7 +96,8 @@ static int all_clusters(const struct qcow2 *q, uint64_t n_data, uint64_t n_table
 	return 0;
 }
 
-/* Where space is taken from: of an image being written, and of one that is to be mended first. */
+/* Finds where space will be taken from: in an image that is being written to, or in one that
+ * begin_writing() will mend first. */
 static int plan_space(struct qcow2 *q, const char *name, struct qcow2_space *space, struct err *err)
 {
 	int rc;

@@ -66,7 +66,7 @@ static void set_refusal(struct refusal *refusal, int code, const char *why)
 	snprintf(refusal->why, sizeof(refusal->why), "%s", why);
 }
 
-/* What makes even the tables mean what is not known here. */
+/* Notes features because of which even the tables may mean something that is not known here. */
 static void note_unknown(struct qcow2 *q, const struct header_source *src)
 {
 	struct refusal *uncheckable = &q->layer.refused.check;
@@ -93,7 +93,7 @@ static void note_unknown(struct qcow2 *q, const struct header_source *src)
 		set_refusal(uncheckable, -ENOTSUP, "its compression type is unknown here");
 }
 
-/* What is here but can't be read or changed. The first reason found stands. */
+/* Notes why the image can't be read or written to. The first reason that is found stands. */
 static void qcow2_note_refusals(struct qcow2 *q, const struct header_source *src)
 {
 	struct refusal *unreadable = &q->layer.refused.read, *unwritable = &q->layer.refused.write;
@@ -118,8 +118,9 @@ static void qcow2_note_refusals(struct qcow2 *q, const struct header_source *src
 	}
 }
 
-/* Where the file ends inside the L1 table, the entries that it lacks were zero, or what they led to
- * is counted still and lost to every reader. Rare, so that the whole check may be run for it. */
+/* Refuses a file that ends inside the L1 table and has lost entries by that: what these led to is
+ * still counted, so the check finds it as leaked. Without leaks the missing entries were zero. Such
+ * files are rare, so the whole check may run for them. */
 static int note_cut_l1(struct qcow2 *q, struct err *err)
 {
 	struct check_result found = { 0 };

@@ -250,7 +250,8 @@ static int open_uring(struct uring *u)
 	unsigned n_workers = (unsigned)MIN(MAX(n_cpus, 1L), (long)WORKERS_MAX);
 	int rc;
 
-	/* Before the kernel's threads: where there is room for one thread alone, it is this. */
+	/* Before the kernel starts threads: under a limit that leaves room for one thread only,
+	 * that must be a worker. */
 	rc = workers_new(n_workers, -1, io_req_run_here, &u->workers);
 	if (rc)
 		return rc;

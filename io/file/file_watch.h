@@ -43,7 +43,8 @@ struct watched_file {
  * NULL, no inotify, no /proc, a file system that others may write to unseen) *file is not
  * watched. */
 void file_watch_begin(struct watched_file *file, struct file_watch *watch, int fd);
-/* Before its descriptor is closed: no file that was deleted keeps its space for our sake. */
+/* Ends the watch. Called before the descriptor is closed: a watched file that was deleted would
+ * keep its space. */
 void file_watch_end(struct watched_file *file);
 /* Whether the content was changed since begin. len and *mtime_ns are as they were then; a new time
  * that is nothing but a touch is put into *mtime_ns. In doubt FILE_UNSURE for some milliseconds, as

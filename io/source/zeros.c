@@ -61,8 +61,8 @@ void source_extents_add(struct source_ask *ask, const struct source_extent *exte
 	ask->at = end;
 }
 
-/* Where no more can be learned all is data; where the source is away, the question is asked again
- * later. */
+/* After an error all that was not told is data. But where the source is away, changed or closed the
+ * read fails, and may be tried again. */
 void source_extents_done(struct source_ask *ask, int rc)
 {
 	bool is_lost = rc == -EHOSTUNREACH || rc == -ESTALE || rc == -ECANCELED;

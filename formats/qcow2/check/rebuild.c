@@ -134,7 +134,7 @@ static int scan(struct rebuild *r, uint64_t window_clusters, uint64_t *refs_end,
 	return 0;
 }
 
-/* Where the new structures lie, themselves counted. */
+/* Plans where the new blocks and table lie, so that the blocks count them, too. */
 static int place_tables(struct rebuild *r, uint64_t first_idx)
 {
 	const struct qcow2 *q = r->q;

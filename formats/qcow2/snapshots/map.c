@@ -35,7 +35,7 @@ static int by_table(const void *a, const void *b)
 	return x->l2_off < y->l2_off ? -1 : x->l2_off > y->l2_off;
 }
 
-/* One of each table; its weight is how often it was there. */
+/* Leaves one of each table, with the number of times that it was there as its weight. */
 static void merge_tables(struct qcow2_snapshots *s)
 {
 	uint32_t n = 0;

@@ -120,7 +120,7 @@ bool qcow2_has_freed(const struct layer *layer)
 	       qcow2_of(layer)->unfreed.n;
 }
 
-/* One reference less; where it was the last one, the cluster is free. */
+/* Lowers the refcount of the item's first cluster; after the last reference the cluster is free. */
 static int lower(struct qcow2 *q, const struct qcow2_freed *item, struct table_need *need)
 {
 	uint64_t refs;

@@ -45,7 +45,7 @@ int qcow2_begin_guest_writes(struct layer *layer, struct err *err)
 
 /* ---- what a write meets ---- */
 
-/* One granule, seen by a write. */
+/* What a write meets in one granule. */
 struct target {
 	enum write_kind kind;
 	enum extent_kind holds;
@@ -143,7 +143,8 @@ static void describe_target(const struct qcow2 *q, uint64_t guest_off, const str
 		out->len = granule_len - (guest_off & (granule_len - 1));
 		out->host_off = t->host_off + (guest_off & (granule_len - 1));
 	}
-	/* Of a whole cluster with subclusters only one was looked at. */
+	/* Where a cluster with subclusters must move, only one subcluster was looked at: the others
+	 * may hold something else. */
 	if (!t->whole || granule_len == cluster_len) {
 		out->reads_zero = t->holds == EXTENT_ZERO;
 		out->is_unallocated = t->holds == EXTENT_UNALLOCATED;
