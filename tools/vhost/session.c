@@ -56,21 +56,6 @@ void vhost_session_close(struct vhost_session *s)
 	s->backend_fd = s->state_fd = -1;
 }
 
-void vhost_answer_u64(struct vhost_call *call, uint64_t value)
-{
-	call->answer.payload.u64 = value;
-	call->answer.header.len = sizeof(value);
-}
-
-int vhost_take_fd(struct vhost_message *m, unsigned i)
-{
-	int fd = i < m->n_fds ? m->fds[i] : -1;
-
-	if (i < m->n_fds)
-		m->fds[i] = -1;
-	return fd;
-}
-
 static vhost_part *session_part(uint32_t number)
 {
 	if (vhost_ring_parts[number])
