@@ -11,7 +11,6 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/jobs/suspend.h"
 #include "tools/control/state/events.h"
 #include "tools/control/state/nodes.h"
 
@@ -42,6 +41,28 @@ void control_job_free(struct control_job *job)
 	free(job->top);
 	json_object_put(job->lost);
 	free(job);
+}
+
+static char *jobs_copy(const char *text, bool *has_failed)
+{
+	char *copy = text ? strdup(text) : NULL;
+
+	*has_failed |= text && !copy;
+	return copy;
+}
+
+bool control_job_keep(struct control_job *job, const struct bpull_job_options *options)
+{
+	bool has_failed = false;
+
+	job->base = jobs_copy(options->base, &has_failed);
+	job->base_name = jobs_copy(options->base_name, &has_failed);
+	job->top = jobs_copy(options->top, &has_failed);
+	job->options = *options;
+	job->options.base = job->base;
+	job->options.base_name = job->base_name;
+	job->options.top = job->top;
+	return !has_failed;
 }
 
 void control_job_begin(struct control_target *target, struct control_job *job)

@@ -20,6 +20,9 @@ bool control_job_uses(const struct control_target *target, const struct control_
 /* The job is a commit into the file at that depth. */
 bool control_job_commits_to(const struct control_target *target, const struct control_job *job,
 			    uint32_t depth);
+/* Keeps the options with which a job is started again after its disk was inactive, with copies of
+ * their names. False: no memory. */
+bool control_job_keep(struct control_job *job, const struct bpull_job_options *options);
 struct control_job *control_job_find(const struct control_target *target, const char *id);
 /* What the library says of it, now or at its end. */
 struct bpull_job_info control_job_info(const struct control_target *target,

@@ -6,35 +6,11 @@
  */
 #include "tools/control/jobs/suspend.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "tools/control/jobs/job_states.h"
 #include "tools/control/state/args.h"
 #include "tools/control/state/events.h"
-
-static char *suspend_copy(const char *text, bool *has_failed)
-{
-	char *copy = text ? strdup(text) : NULL;
-
-	*has_failed |= text && !copy;
-	return copy;
-}
-
-bool control_job_keep(struct control_job *job, const struct bpull_job_options *options)
-{
-	bool has_failed = false;
-
-	job->base = suspend_copy(options->base, &has_failed);
-	job->base_name = suspend_copy(options->base_name, &has_failed);
-	job->top = suspend_copy(options->top, &has_failed);
-	job->options = *options;
-	job->options.base = job->base;
-	job->options.base_name = job->base_name;
-	job->options.top = job->top;
-	return !has_failed;
-}
 
 /* What clients have set; of a deadline what is left of it. */
 static void suspend_keep_rates(struct bpull_job_options *options, const struct bpull_job_info *info)

@@ -3,15 +3,10 @@
 #ifndef TOOLS_CONTROL_SUSPEND_H
 #define TOOLS_CONTROL_SUSPEND_H
 
-#include <stdbool.h>
-
 #include <json-c/json_object.h>
 
 #include "tools/control/state/target.h"
 
-/* Keeps the options with which a job is started again, with copies of their names. False: no
- * memory. */
-bool control_job_keep(struct control_job *job, const struct bpull_job_options *options);
 /* The owner has aborted the job, of which `info` was said before that, and takes its event. Returns
  * the options to start it again with, valid as long as the job is; NULL: clients see no job, or one
  * of them has canceled it, and is to have the event. */
