@@ -329,14 +329,24 @@ bool port_wants_disk(const struct port *port)
 	return false;
 }
 
-/* ---- waiting ---- */
-
-unsigned port_n_in_flight(const struct port *port, const struct vhost_queue *q)
+/* Requests of a queue (NULL: of all) that are with the library. */
+static unsigned port_n_in_flight(const struct port *port, const struct vhost_queue *q)
 {
 	const struct port_slots *slots = q ? q->owner : NULL;
 
 	return q ? (slots ? slots->n_in_flight : 0) : port->n_in_flight;
 }
+
+void port_publish(struct port *port)
+{
+	for (unsigned i = 0; port->is_connected && !port->is_gone && i < port->geometry.n_queues;
+	     i++)
+		if (port->session.queues[i].is_prepared)
+			vhost_queue_publish(&port->session, &port->session.queues[i],
+					    port_n_in_flight(port, &port->session.queues[i]));
+}
+
+/* ---- waiting ---- */
 
 void port_drain(struct port *port, struct vhost_queue *queue)
 {

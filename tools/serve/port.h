@@ -61,8 +61,6 @@ bool port_listen(struct port *port);
 void port_ignore(struct port *port);
 /* A queue was started without a descriptor for its kicks: it is looked at all the time. */
 bool port_is_polled(const struct port *port);
-/* Requests of a queue (NULL: of all) that are with the library. */
-unsigned port_n_in_flight(const struct port *port, const struct vhost_queue *queue);
 /* Waits for what is in flight of a queue (NULL: of all), as struct vhost_ops wants it. */
 void port_drain(struct port *port, struct vhost_queue *queue);
 /* Makes the disk len bytes long, waits for it, and tells the guest. Requests in flight go on

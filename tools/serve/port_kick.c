@@ -10,15 +10,6 @@
 #include "tools/cli/say.h"
 #include "tools/vhost/queue.h"
 
-void port_publish(struct port *port)
-{
-	for (unsigned i = 0; port->is_connected && !port->is_gone && i < port->geometry.n_queues;
-	     i++)
-		if (port->session.queues[i].is_prepared)
-			vhost_queue_publish(&port->session, &port->session.queues[i],
-					    port_n_in_flight(port, &port->session.queues[i]));
-}
-
 void port_tell(struct port *port)
 {
 	for (unsigned i = 0; port->is_connected && !port->is_gone && i < port->geometry.n_queues;
