@@ -129,6 +129,11 @@ void completion_print_words(const struct options_word *words, const char *separa
 		printf("%s%s", separator, words->word);
 }
 
+void completion_begin(const struct completion_program *program)
+{
+	completion_of = program;
+}
+
 void completion_print(const char *text)
 {
 	while (*text) {
@@ -142,22 +147,4 @@ void completion_print(const char *text)
 			putchar(*text++);
 		}
 	}
-}
-
-int completion_main(const struct completion_program *program, int argc, char **argv)
-{
-	static const struct {
-		const char *shell;
-		void (*print)(const struct completion_program *program);
-	} shells[] = { { "bash", bash_print }, { "zsh", zsh_print }, { "fish", fish_print } };
-
-	completion_of = program;
-	for (size_t i = 0; argc == 2 && i < sizeof(shells) / sizeof(shells[0]); i++) {
-		if (strcmp(argv[1], shells[i].shell))
-			continue;
-		shells[i].print(program);
-		return fflush(stdout) || ferror(stdout);
-	}
-	fputs("usage: completion bash|zsh|fish >SCRIPT\n", stderr);
-	return 2;
 }

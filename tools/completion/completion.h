@@ -38,7 +38,9 @@ struct completion_program {
 /* Prints the script of the shell that argv names. Returns main()'s status. */
 int completion_main(const struct completion_program *program, int argc, char **argv);
 
-/* Prints text with the program's name and id for @NAME@ and @ID@. */
+/* The program of this run. */
+void completion_begin(const struct completion_program *program);
+/* Prints text with that program's name and id for @NAME@ and @ID@. */
 void completion_print(const char *text);
 
 /* The scripts, on stdout. */
