@@ -20,6 +20,8 @@ struct manifest_reading {
 /* Says what is wrong, behind the file's name and the line. -EINVAL. */
 int manifest_bad(const struct manifest_reading *reading, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Says why the file can't be read, or kept. rc. */
+int manifest_fail(const struct manifest_reading *reading, int rc);
 /* 0, or -EINVAL (said): `text` does not begin with a hash. */
 int manifest_hash(const struct manifest_reading *reading, const char *text, uint8_t digest[16]);
 /* The next chunk. 0, -EINVAL or -ENOMEM (said). */
