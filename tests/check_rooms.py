@@ -145,14 +145,13 @@ def source_of(root, top, name):
     raise SystemExit(f"no source for {name} of {top}")
 
 
-def symbols(root, archive):
-    """{source: (names that others can see, names that it wants)} of an archive's objects."""
-    top = re.match(r"lib([a-z]+)", archive.name)[1]
+def symbols(archive, name_of):
+    """{what name_of() calls it: (names that others can see, names that it wants)} of an archive's objects."""
     out = subprocess.run(["nm", archive], check=True, capture_output=True, text=True).stdout
     found, current = {}, None
     for line in out.splitlines():
         if line.endswith(".o:"):
-            current = found[source_of(root, top, line[:-1])] = set(), set()
+            current = found[name_of(line[:-1])] = set(), set()
         elif line.strip():
             kind, name = line.split()[-2:]
             if kind == "U":
@@ -162,11 +161,19 @@ def symbols(root, archive):
     return found
 
 
+def namer(root, archive):
+    """What an object of the archive is called: its source, where that is the library's."""
+    top = re.match(r"lib([a-z]+)", archive.name)[1]
+    if any(folder.partition("/")[0] == top for folder in ORDER):
+        return lambda member: source_of(root, top, member)
+    return lambda member: f"{top}: {member.removesuffix('.o')}"
+
+
 def call_graph(root, archives):
     """{file: {file it uses: a name that it uses}}, and how many files there are."""
     home, uses = {}, {}
     for archive in archives:
-        for name, (defined, wanted) in symbols(root, archive).items():
+        for name, (defined, wanted) in symbols(archive, namer(root, archive)).items():
             home.update(dict.fromkeys(defined, name))
             uses[name] = wanted
     graph = collections.defaultdict(dict)
@@ -203,11 +210,17 @@ def circles(graph):
 
 
 def calls(root, archives):
-    graph, n_files = call_graph(root, archives)
+    programs = [archive for archive in archives if "tools" in archive.parts]
+    graph, n_files = call_graph(root, [archive for archive in archives if archive not in programs])
     few = [f"only {n_files} objects found: the pattern is wrong"] if n_files < 100 else []
-    return [("no call climbs", few + list(upward_calls(graph)),
-             "move the function down, or have the upper room hand it down in a table"),
-            ("no files use each other in a circle", circles(graph), "move what both need to a third file")]
+    checks = [("no call climbs", few + list(upward_calls(graph)),
+               "move the function down, or have the upper room hand it down in a table"),
+              ("no files use each other in a circle", circles(graph), "move what both need to a third file")]
+    if programs:
+        graph, n_files = call_graph(root, programs)
+        few = [f"only {n_files} objects found: the pattern is wrong"] if n_files < 100 else []
+        checks.append(("nor do those of the programs", few + list(circles(graph)), "move what both need to a third file"))
+    return checks
 
 
 def main():
