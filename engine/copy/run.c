@@ -219,6 +219,8 @@ static enum step copy_run_step(struct op *op)
 	struct copy_run *p = copy_run_of(op);
 	const struct phase *phase = &phases[p->phase];
 
+	static_assert(ARRAY_LEN(phases) == COPY_RUN_OVER + 1, "each phase has a row");
+
 	assert(!phase->has_lock || p->lock.held);
 	return phase->run(p);
 }

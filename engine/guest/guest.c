@@ -188,7 +188,7 @@ static enum step end_guest(struct guest *g)
 enum phase_lock {
 	LOCK_NONE,   /* or one that says nothing about the phase */
 	LOCK_SHARED, /* at least: other writes in place may have it, too */
-	LOCK_ALONE,  /* no other request or run looks at entries or changes them */
+	LOCK_ALONE,  /* no other request or run that changes the disk has them */
 };
 
 static const struct phase {
@@ -216,6 +216,8 @@ static enum step guest_step(struct op *op)
 {
 	struct guest *g = guest_of(op);
 	const struct phase *phase = &phases[g->phase];
+
+	static_assert(ARRAY_LEN(phases) == GUEST_OVER + 1, "each phase has a row");
 
 	assert(phase->lock == LOCK_NONE || g->lock.held);
 	assert(phase->lock != LOCK_ALONE || !g->lock.is_shared);

@@ -14,6 +14,7 @@
  */
 #include "engine/job/job.h"
 
+#include <assert.h>
 #include <pthread.h>
 
 #include "engine/blockpull.h"
@@ -139,6 +140,8 @@ static bool prepare_step(struct bpull_disk *disk)
 
 static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 {
+	static_assert(ARRAY_LEN(steps) == JOB_UNWINDING + 1, "each step has a row");
+
 	if (aside_runs(disk)) /* its end runs the job again */
 		return;
 	if (must_unwind(disk))
