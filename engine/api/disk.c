@@ -237,6 +237,7 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	job_init_control(disk);
 	disk->next = engine->disks;
 	engine->disks = disk;
+	engine->loop.is_settled = false; /* the last round knew nothing of it */
 	*out = disk;
 	if (o.opened)
 		o.opened(o.user_data);
