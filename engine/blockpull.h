@@ -676,10 +676,11 @@ enum bpull_job_flags {
 	BPULL_JOB_ACCEPT_MIXED = 1 << 3,
 	/* For a commit of the image itself: leaves the image as it is, and it must not be used
 	 * any more. What the guest has written before the job was over is in both images, later
-	 * writes are in base alone. So a program that is killed about then can't tell which of the
-	 * two has the last ones.
+	 * writes are in base alone. So a program that is killed around the job's end can't tell
+	 * which of the two has the last ones. The guest's requests wait then until the files that
+	 * are not needed any more are closed.
 	 * Without this flag the commit empties the image, so that it reads all from its backing
-	 * file: both read the same at any time. */
+	 * file: from then on both read the same, unless the event's message says otherwise. */
 	BPULL_JOB_KEEP = 1 << 4,
 };
 

@@ -25,7 +25,7 @@ struct job_kind {
 	uint64_t (*guest_end)(const struct bpull_disk *disk);
 	/* Before each step, also of a job that is paused or stopped. */
 	void (*before_step)(struct bpull_disk *disk);
-	/* COPYING: true: runs may begin. */
+	/* COPYING: true: runs may begin. False: not yet, or the job failed. */
 	bool (*prepare_copy)(struct bpull_disk *disk);
 	/* COMMITTING, when all is durable: true: the tables may be walked again. False: not yet, or
 	 * another step was set. */

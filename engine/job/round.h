@@ -22,7 +22,7 @@ bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns);
 void engine_run_rounds(struct bpull_engine *engine);
 
 /* The same before events are handed out. Reads that ended where they were submitted need no round,
- * which takes nearly half the processor time of such a read. */
+ * which is a third of the instructions of such a read. */
 void engine_run_for_events(struct bpull_engine *engine);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * A call for events runs no round where reads that ended on the spot are all there is, and runs one
- * wherever something else may be to do: beside a job, after a write, after another thread's wish,
+ * wherever something else may be to do: beside a job, after a write, after a wish for another rate,
  * for a program that sleeps on the descriptor, and once in so many calls in any case.
  */
 #include <criterion/criterion.h>
@@ -136,7 +136,7 @@ Test(no_round, after_a_write_the_next_call_runs_one)
 	end();
 }
 
-Test(no_round, another_threads_wish_is_looked_at_in_the_next_call)
+Test(no_round, a_wish_for_another_rate_is_looked_at_in_the_next_call)
 {
 	start();
 	read_on_the_spot(0);
